@@ -1,0 +1,1 @@
+//! The command line: verbs, the terminal, and exit codes. The only place that prints.

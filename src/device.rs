@@ -1,0 +1,75 @@
+//! The devices that a stage can run on, by the names of `--device`.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A tensor device: pure-Rust CPU, libtorch on CPU, or libtorch on a CUDA GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceName {
+    /// burn's pure-Rust CPU backend, always there.
+    #[default]
+    Cpu,
+    /// libtorch on the CPU.
+    Libtorch,
+    /// libtorch on the CUDA device of this index.
+    LibtorchCuda(usize),
+}
+
+/// Why a device cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The name is none of the known ones.
+    #[error("unknown device `{0}`: expected `cpu`, `libtorch`, or `libtorch-cuda:N` (see `pgan-pipe devices`)")]
+    Unknown(String),
+    /// The device exists, but not in this build or on this machine.
+    #[error("device `{device}` is not available: {reason}")]
+    Unavailable {
+        /// The device that was asked for.
+        device: DeviceName,
+        /// What is missing and what to do.
+        reason: String,
+    },
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Libtorch => f.write_str("libtorch"),
+            Self::LibtorchCuda(index) => write!(f, "libtorch-cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "libtorch" => Ok(Self::Libtorch),
+            "libtorch-cuda" => Ok(Self::LibtorchCuda(0)),
+            _ => text
+                .strip_prefix("libtorch-cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::LibtorchCuda)
+                .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceName {
+    type Error = DeviceError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<DeviceName> for String {
+    fn from(device: DeviceName) -> Self {
+        device.to_string()
+    }
+}

@@ -1,0 +1,28 @@
+//! Declarative pipelines that boost the tails of generative models.
+//!
+//! A pipeline is a YAML file: a DAG of stages (dataset, base GAN, freeze, tail pretraining, boosting, evaluation).
+//! The data walks through the modules in one direction:
+//!
+//! ```text
+//! pipeline (YAML, spans) → plan (DAG, cache keys) → run (executor, workers) → stage (bodies)
+//!                                                     ↓                          ↓
+//!                                                   store                train, model, metrics, data
+//! ```
+//!
+//! The library never prints and never exits: it returns values, errors and events.
+
+pub mod data;
+pub mod device;
+pub mod digest;
+pub mod key;
+pub mod metrics;
+pub mod model;
+pub mod pipeline;
+pub mod plan;
+pub mod report;
+pub mod rng;
+pub mod run;
+pub mod stage;
+pub mod store;
+pub mod train;
+pub mod value;

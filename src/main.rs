@@ -1,0 +1,5 @@
+//! The `pgan-pipe` program.
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

@@ -1,0 +1,1 @@
+//! Two-sample metrics, each with the definition that it follows and the reference that it is tested against.

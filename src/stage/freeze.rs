@@ -1,0 +1,26 @@
+//! `freeze`: fixes a model for good, folding its normalisation into the linear layers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ArtifactKind, Context, Metrics, Port, StageError, StageKind};
+
+/// The YAML of a `freeze` stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// The model to freeze.
+    pub model: String,
+}
+
+impl StageKind for Freeze {
+    const VERSION: u32 = 1;
+    const PRODUCES: ArtifactKind = ArtifactKind::FrozenModel;
+
+    fn ports(&self) -> Vec<Port<'_>> {
+        vec![Port::one("model", &self.model, &[ArtifactKind::Model])]
+    }
+
+    fn run(&self, _context: &mut Context<'_>) -> Result<Metrics, StageError> {
+        todo!()
+    }
+}

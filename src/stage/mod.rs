@@ -1,0 +1,371 @@
+//! Stage kinds: what each takes, what it makes, and how it runs.
+//!
+//! A kind is one file here and one line in [`stages!`]. Its struct is both the YAML of the stage (serde reads it) and its
+//! parameters in the cache key (serde writes it), so every field that is neither a port nor a source is part of the key.
+//! Stage bodies know nothing of YAML positions, the store or the terminal.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{device::DeviceName, rng::Streams};
+
+pub mod boost;
+pub mod dataset;
+pub mod evaluate;
+pub mod freeze;
+pub mod pretrain_tail;
+pub mod train_gan;
+
+/// What a stage makes, and what a port accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArtifactKind {
+    /// Events in physical units, split, with their coordinates.
+    Dataset,
+    /// A trained generator or mixture with its discriminator.
+    Model,
+    /// A model that no longer changes: the base of boosting.
+    FrozenModel,
+    /// A second generator, pretrained on the tail.
+    Candidate,
+    /// Metrics and histograms of models against test events.
+    Evaluation,
+}
+
+impl ArtifactKind {
+    /// The kind in words, with its article: `a frozen model`.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Dataset => "a dataset",
+            Self::Model => "a trained model",
+            Self::FrozenModel => "a frozen model",
+            Self::Candidate => "a tail-pretrained candidate",
+            Self::Evaluation => "an evaluation",
+        }
+    }
+}
+
+/// An input of a stage: a reference by name to another stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port<'a> {
+    /// The role of the input (`data`, `base`, `models`); a role may take several artifacts, in order.
+    pub role: &'static str,
+    /// Where the reference stands in the stage, dotted: `base`, `models.1`.
+    pub field: String,
+    /// The name of the stage that it refers to.
+    pub reference: &'a str,
+    /// The kinds of artifact that fit.
+    pub accepts: &'static [ArtifactKind],
+}
+
+impl<'a> Port<'a> {
+    /// A port that takes one artifact, in the field of its role's name.
+    pub fn one(role: &'static str, reference: &'a str, accepts: &'static [ArtifactKind]) -> Self {
+        Self { role, field: role.to_owned(), reference, accepts }
+    }
+}
+
+/// A file outside the store that a stage reads; its content is part of the cache key, its name is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// Where the path stands in the stage, dotted: `file`.
+    pub field: &'static str,
+    /// The path as written, relative to the pipeline file.
+    pub path: &'a Path,
+}
+
+/// Something wrong with a stage that its types cannot express; the pipeline adds the position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field at fault, dotted (`tail.observable`); the nearest existing one is shown.
+    pub field: String,
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), help: None }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds "did you mean …" if a known name is near, or the list of known names.
+    #[must_use]
+    pub fn suggest<'a>(self, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        match nearest(wrong, &known) {
+            Some(name) => self.help(format!("did you mean `{name}`?")),
+            None if known.is_empty() => self,
+            None => self.help(format!("expected one of `{}`", known.join("`, `"))),
+        }
+    }
+}
+
+/// The known name that a misspelt one most likely means.
+pub fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (strsim::osa_distance(wrong, name), *name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// The numbers that a stage reports, by name; one that cannot be computed is absent, never NaN.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// What a running stage tells the outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Progress {
+    /// A step of many is done.
+    Step {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Losses and the like, for the log and the progress line.
+        values: BTreeMap<String, f64>,
+    },
+    /// Something that the user should read, for example that boosting declined.
+    Notice {
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// The files of one input artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its files by name (`model.json`), each a path to an immutable object.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+impl Artifact {
+    /// The path of a file of the artifact.
+    pub fn file(&self, name: &str) -> Result<&Path, StageError> {
+        let missing = || StageError::Artifact(format!("the {:?} artifact has no file `{name}`", self.kind));
+        self.files.get(name).map(PathBuf::as_path).ok_or_else(missing)
+    }
+}
+
+/// All that a stage body may use: inputs, sources, randomness, a device, a place for its output, and someone to tell.
+pub struct Context<'a> {
+    /// Input artifacts by role, in the order of the ports.
+    pub inputs: BTreeMap<String, Vec<Artifact>>,
+    /// Absolute paths of the sources, by field.
+    pub sources: BTreeMap<String, PathBuf>,
+    /// The stage's random streams.
+    pub streams: Streams,
+    /// Where tensors live.
+    pub device: DeviceName,
+    /// The folder that the stage writes its output files into; every file in it becomes part of the artifact.
+    pub out: PathBuf,
+    /// Receives progress.
+    pub progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Context<'_> {
+    /// The only artifact of a role.
+    pub fn input(&self, role: &str) -> Result<&Artifact, StageError> {
+        let missing = || StageError::Artifact(format!("no input for the role `{role}`"));
+        self.inputs.get(role).and_then(|artifacts| artifacts.first()).ok_or_else(missing)
+    }
+
+    /// Reports a step.
+    pub fn step<const N: usize>(&mut self, step: u64, steps: u64, values: [(&str, f64); N]) {
+        let values = values.into_iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.to_owned(), v)).collect();
+        (self.progress)(Progress::Step { step, steps, values });
+    }
+
+    /// Tells the user something worth reading.
+    pub fn notice(&mut self, message: impl Into<String>) {
+        (self.progress)(Progress::Notice { message: message.into() });
+    }
+}
+
+/// Why a stage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The events cannot be read or used.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    /// A model cannot be read or built.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] crate::device::DeviceError),
+    /// An input artifact is not what it should be.
+    #[error("{0}")]
+    Artifact(String),
+    /// Training produced numbers that are not finite.
+    #[error(
+        "training diverged at step {step}: {what} is not finite; lower `optimizer.rate`, or raise the gradient penalty"
+    )]
+    Diverged {
+        /// The step at which it was noticed.
+        step: u64,
+        /// Which quantity.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The inputs cannot be used for this.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl StageError {
+    /// Wraps an I/O error with its path.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// The stages that a stage's ports refer to, for checks across stages.
+pub type Upstream<'a> = BTreeMap<&'a str, Vec<&'a Stage>>;
+
+/// A kind of stage.
+pub trait StageKind: Serialize + DeserializeOwned {
+    /// Raised whenever the same parameters would give another result: it is part of the cache key.
+    const VERSION: u32;
+    /// What the stage makes.
+    const PRODUCES: ArtifactKind;
+
+    /// The inputs.
+    fn ports(&self) -> Vec<Port<'_>>;
+
+    /// The files read from outside the store.
+    fn sources(&self) -> Vec<Source<'_>> {
+        Vec::new()
+    }
+
+    /// What is wrong with the parameters as they stand: ranges that depend on each other and the like. Cheap.
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// What does not fit the stages that the ports refer to. Cheap. Only called when all references resolve.
+    fn mismatches(&self, _upstream: &Upstream<'_>) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// Looks into the source files before anything runs: columns, finite values. `sources` maps fields to absolute paths.
+    fn preflight(&self, _sources: &BTreeMap<String, PathBuf>) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// Runs the stage: reads `context.inputs`, writes files into `context.out`, and returns its metrics.
+    fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError>;
+}
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:literal => $kind:ident in $module:ident),* $(,)?) => {
+        /// A stage of any kind: the parameters, as resolved from the pipeline.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Stage {
+            $($(#[$doc])* $kind($module::$kind),)*
+        }
+
+        impl Stage {
+            /// The names that `kind:` takes.
+            pub const KINDS: &'static [&'static str] = &[$($name),*];
+
+            /// Reads the stage of this kind; `None` if there is no such kind.
+            pub fn deserialize<'de, D: serde::Deserializer<'de>>(kind: &str, from: D) -> Option<Result<Self, D::Error>> {
+                match kind {
+                    $($name => Some($module::$kind::deserialize(from).map(Self::$kind)),)*
+                    _ => None,
+                }
+            }
+
+            /// The stage's fields as JSON, defaults filled in, ports and sources included.
+            pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+                match self { $(Self::$kind(stage) => serde_json::to_value(stage),)* }
+            }
+
+            /// The name of the kind, as in `kind:`.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $name,)* }
+            }
+
+            /// See [`StageKind::VERSION`].
+            pub fn version(&self) -> u32 {
+                match self { $(Self::$kind(_) => $module::$kind::VERSION,)* }
+            }
+
+            /// See [`StageKind::PRODUCES`].
+            pub fn produces(&self) -> ArtifactKind {
+                match self { $(Self::$kind(_) => $module::$kind::PRODUCES,)* }
+            }
+
+            /// See [`StageKind::ports`].
+            pub fn ports(&self) -> Vec<Port<'_>> {
+                match self { $(Self::$kind(stage) => stage.ports(),)* }
+            }
+
+            /// See [`StageKind::sources`].
+            pub fn sources(&self) -> Vec<Source<'_>> {
+                match self { $(Self::$kind(stage) => stage.sources(),)* }
+            }
+
+            /// See [`StageKind::problems`].
+            pub fn problems(&self) -> Vec<Problem> {
+                match self { $(Self::$kind(stage) => stage.problems(),)* }
+            }
+
+            /// See [`StageKind::mismatches`].
+            pub fn mismatches(&self, upstream: &Upstream<'_>) -> Vec<Problem> {
+                match self { $(Self::$kind(stage) => stage.mismatches(upstream),)* }
+            }
+
+            /// See [`StageKind::preflight`].
+            pub fn preflight(&self, sources: &BTreeMap<String, PathBuf>) -> Vec<Problem> {
+                match self { $(Self::$kind(stage) => stage.preflight(sources),)* }
+            }
+
+            /// See [`StageKind::run`].
+            pub fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
+                match self { $(Self::$kind(stage) => stage.run(context),)* }
+            }
+        }
+    };
+}
+
+stages! {
+    /// Reads or makes events.
+    "dataset" => Dataset in dataset,
+    /// Trains the base GAN.
+    "train_gan" => TrainGan in train_gan,
+    /// Fixes a model for good.
+    "freeze" => Freeze in freeze,
+    /// Pretrains a second generator on the tail.
+    "pretrain_tail" => PretrainTail in pretrain_tail,
+    /// Trains the second generator as a component of a mixture.
+    "boost" => Boost in boost,
+    /// Judges models against test events.
+    "evaluate" => Evaluate in evaluate,
+}

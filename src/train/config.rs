@@ -1,0 +1,223 @@
+//! Training options as they stand in a pipeline, shared by the stages that train.
+
+use serde::{Deserialize, Serialize};
+
+use crate::value::{Fraction, NonNegative, OpenProbability, Positive, Width};
+
+/// A generator's architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratorConfig {
+    /// The family of nets.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// Widths of the hidden layers, for `mlp`.
+    #[serde(default = "hidden")]
+    pub layers: Vec<Width>,
+    /// Numbers in the latent vector.
+    #[serde(default = "latent")]
+    pub latent: Width,
+}
+
+/// A discriminator's architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscriminatorConfig {
+    /// The family of nets.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// Widths of the hidden layers, for `mlp`.
+    #[serde(default = "hidden")]
+    pub layers: Vec<Width>,
+    /// Derived observables that it sees beside the coordinates.
+    #[serde(default)]
+    pub observables: Vec<String>,
+    /// Share of the last hidden layer dropped in training (PreciseGAN nets; 0 with `wgan_gp`).
+    #[serde(default = "zero_fraction")]
+    pub dropout: Fraction,
+}
+
+/// A family of nets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// Fully connected layers with leaky ReLU (slope 0.2), linear output.
+    #[default]
+    Mlp,
+    /// PreciseGAN's fully connected nets.
+    PreciseganFc,
+    /// PreciseGAN's convolutional nets.
+    PreciseganCnn,
+}
+
+/// The adversarial loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Which loss.
+    #[serde(default)]
+    pub kind: LossKind,
+    /// γ of the zero-centred gradient penalty on reals, γ/2 E|∇D|².
+    #[serde(default)]
+    pub r1: Option<NonNegative>,
+    /// γ of the zero-centred gradient penalty on fakes.
+    #[serde(default)]
+    pub r2: Option<NonNegative>,
+    /// λ of the WGAN gradient penalty.
+    #[serde(default)]
+    pub penalty: Option<NonNegative>,
+    /// Discriminator steps for each generator step.
+    #[serde(default)]
+    pub critic_steps: Option<Width>,
+}
+
+/// Which adversarial loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// Pairs of a real and a fake, with R1 and R2 (0.1 each by default).
+    #[default]
+    Relativistic,
+    /// The non-saturating GAN loss, with R1 (0.1 by default).
+    NonSaturating,
+    /// Wasserstein critic with gradient penalty (10 by default) and five critic steps.
+    WganGp,
+}
+
+/// Importance sampling of real examples by strata of the tail observable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrataConfig {
+    /// Edges between strata, ascending, in the observable's unit. Absent: the tail's cut.
+    #[serde(default)]
+    pub edges: Vec<Positive>,
+    /// Share of each batch drawn from each stratum; sums to 1.
+    pub shares: Vec<OpenProbability>,
+    /// How the oversampling is compensated.
+    #[serde(default)]
+    pub weights: Weights,
+}
+
+/// How oversampled strata are weighted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// w = π/ρ: the expected loss is that of plain sampling, with less noise in the tail.
+    #[default]
+    Exact,
+    /// No weights: multiplies the tail by about ρ/π. Wrong, kept as a baseline.
+    None,
+}
+
+/// An optimiser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Which rule.
+    #[serde(default)]
+    pub kind: OptimizerKind,
+    /// Learning rate.
+    #[serde(default = "rate")]
+    pub rate: Positive,
+    /// Decay of the first moment (Adam) or momentum (SGD, RMSprop).
+    #[serde(default = "zero_fraction")]
+    pub beta1: Fraction,
+    /// Decay of the second moment (Adam, RMSprop).
+    #[serde(default = "beta2")]
+    pub beta2: Fraction,
+    /// Added to the root of the second moment.
+    #[serde(default = "epsilon")]
+    pub epsilon: Positive,
+    /// How the rate changes over the steps.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Steps over which the rate rises from 0.
+    #[serde(default)]
+    pub warmup: u64,
+    /// The rate at the end, as a share of the rate (cosine and linear).
+    #[serde(default = "final_share")]
+    pub final_share: Fraction,
+}
+
+/// An optimiser's rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Adam (Kingma & Ba 2015), bias-corrected.
+    #[default]
+    Adam,
+    /// RMSprop, epsilon outside the root.
+    Rmsprop,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// How a learning rate changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Half a cosine, from the rate down to `final_share` of it.
+    #[default]
+    Cosine,
+    /// A straight line down.
+    Linear,
+    /// No change.
+    Constant,
+}
+
+fn widths(widths: &[u64]) -> Vec<Width> {
+    widths.iter().filter_map(|&width| Width::try_from(width).ok()).collect()
+}
+
+fn hidden() -> Vec<Width> {
+    widths(&[128, 128, 128, 128])
+}
+
+fn latent() -> Width {
+    widths(&[16])[0]
+}
+
+fn positive(value: f64) -> Positive {
+    Positive::try_from(value).unwrap_or_else(|_| unreachable!("a positive constant"))
+}
+
+fn fraction(value: f64) -> Fraction {
+    Fraction::try_from(value).unwrap_or_else(|_| unreachable!("a fraction constant"))
+}
+
+fn zero_fraction() -> Fraction {
+    fraction(0.0)
+}
+
+fn rate() -> Positive {
+    positive(3e-4)
+}
+
+fn beta2() -> Fraction {
+    fraction(0.99)
+}
+
+fn epsilon() -> Positive {
+    positive(1e-8)
+}
+
+fn final_share() -> Fraction {
+    fraction(0.02)
+}
+
+/// EMA decay of generator weights, 0.999.
+pub fn ema() -> Fraction {
+    fraction(0.999)
+}
+
+macro_rules! default_by_serde {
+    ($($config:ident),*) => {$(
+        impl Default for $config {
+            fn default() -> Self {
+                serde_json::from_str("{}").unwrap_or_else(|_| unreachable!("every field has a default"))
+            }
+        }
+    )*};
+}
+
+default_by_serde!(GeneratorConfig, DiscriminatorConfig, LossConfig, OptimizerConfig);

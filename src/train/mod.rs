@@ -1,0 +1,3 @@
+//! Training: losses, optimisers, importance sampling, and the loops over them.
+
+pub mod config;
