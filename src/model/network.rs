@@ -340,3 +340,130 @@ fn convolution_gradient(gradient: Tensor<2>, weight: Tensor<2>, c: Convolution) 
     let options = ConvTransposeOptions::new([1, 1], [c.padding, c.padding], [0, 0], [1, 1], 1);
     image(conv_transpose2d(gradient, weight, None, options))
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::{
+        model::{architecture, freeze::freeze, noise},
+        train::config::{Architecture, DiscriminatorConfig, GeneratorConfig},
+    };
+
+    const ARCHITECTURES: [Architecture; 3] =
+        [Architecture::Mlp, Architecture::PreciseganFc, Architecture::PreciseganCnn];
+
+    fn rng() -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(11)
+    }
+
+    fn rows(batch: usize, width: usize) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(noise(batch * width, &mut rng()), [batch, width]), &Device::flex())
+    }
+
+    fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.try_into_vec_as::<f32>().unwrap()
+    }
+
+    fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
+        assert_eq!(found.len(), expected.len());
+        let scale = expected.iter().fold(1e-3f32, |scale, value| scale.max(value.abs()));
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < tolerance * scale, "{a} is not {b} (scale {scale})");
+        }
+    }
+
+    fn discriminator(architecture: Architecture, dropout: f64) -> Network {
+        let config = DiscriminatorConfig {
+            architecture,
+            dropout: dropout.try_into().unwrap(),
+            ..DiscriminatorConfig::default()
+        };
+        let mut weights = Weights::fresh(architecture::discriminator(&config, 9), &mut rng());
+        // Biases off 0, so that they take part.
+        weights.parameters.iter_mut().enumerate().for_each(|(i, w)| *w += 0.01 * (i as f32).sin());
+        Network::new(&weights, &Device::flex())
+    }
+
+    #[test]
+    fn the_input_gradient_by_hand_is_that_of_autodiff_for_every_discriminator() {
+        for architecture in ARCHITECTURES {
+            for dropout in [0.0, 0.3] {
+                let net = discriminator(architecture, dropout);
+                let x = Tensor::from_inner(rows(5, 9)).require_grad();
+                let mut dropout_rng = rng();
+                let mut pass = Pass::training(&mut dropout_rng);
+                let bound = net.tracked();
+                let logits = bound.forward(x.clone(), &mut pass);
+                let by_hand = numbers(bound.input_gradient(&pass).inner());
+                let by_autodiff = numbers(x.grad(&logits.sum().backward()).unwrap());
+                assert_close(&by_hand, &by_autodiff, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_penalty_differentiates_to_finite_differences() {
+        let net = discriminator(Architecture::Mlp, 0.0);
+        let penalty = |net: &Network| {
+            let bound = net.tracked();
+            let mut pass = Pass::evaluation();
+            bound.forward(Tensor::from_inner(rows(5, 9)), &mut pass);
+            let loss = bound.input_gradient(&pass).square().sum_dim(1).mean();
+            let gradient = bound.gradient(&loss.clone().backward());
+            (numbers(loss.inner())[0], numbers(gradient))
+        };
+        let (_, gradient) = penalty(&net);
+        let parameters = numbers(net.parameters());
+        let largest = (0..parameters.len()).max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs())).unwrap();
+        let shifted = |by: f32| {
+            let mut moved = parameters.clone();
+            moved[largest] += by;
+            let mut net = net.clone();
+            net.set_parameters(Tensor::from_data(TensorData::new(moved, [parameters.len()]), &Device::flex()));
+            penalty(&net).0
+        };
+        let difference = (shifted(1e-3) - shifted(-1e-3)) / 2e-3;
+        assert!((difference / gradient[largest] - 1.0).abs() < 1e-2, "{difference} is not {}", gradient[largest]);
+    }
+
+    #[test]
+    fn a_frozen_generator_computes_what_it_did_in_evaluation_mode() {
+        for architecture in ARCHITECTURES {
+            let config = GeneratorConfig { architecture, ..GeneratorConfig::default() };
+            let weights = Weights::fresh(architecture::generator(&config, 7), &mut rng());
+            let mut net = Network::new(&weights, &Device::flex());
+            for _ in 0..3 {
+                let mut dropout = rng();
+                let mut pass = Pass::training(&mut dropout);
+                net.plain().forward(rows(32, 16), &mut pass);
+                net.absorb(pass);
+            }
+            let trained = net.weights().unwrap();
+            let frozen = freeze(&trained);
+            assert!(frozen.running.is_empty());
+            let evaluate = |weights: &Weights| {
+                numbers(Network::new(weights, &Device::flex()).plain().forward(rows(6, 16), &mut Pass::evaluation()))
+            };
+            assert_close(&evaluate(&frozen), &evaluate(&trained), 1e-5);
+            assert_eq!(freeze(&frozen), frozen, "freezing twice changes nothing");
+        }
+    }
+
+    #[test]
+    fn batch_normalisation_in_training_standardises_the_batch() {
+        let layers = vec![Layer::BatchNorm { channels: 2, spatial: 3 }];
+        let net = Network::new(&Weights::fresh(layers, &mut rng()), &Device::flex());
+        let x = rows(50, 6) * 3.0 + 2.0;
+        let mut dropout = rng();
+        let y = numbers(net.plain().forward(x, &mut Pass::training(&mut dropout)));
+        for channel in 0..2 {
+            let values: Vec<f32> =
+                y.chunks_exact(6).flat_map(|row| row[channel * 3..channel * 3 + 3].to_vec()).collect();
+            let mean = values.iter().sum::<f32>() / 150.0;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 150.0;
+            assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+        }
+    }
+}
