@@ -24,6 +24,11 @@ impl Place {
         if let Self::File { start, .. } = self { start } else { 0 }
     }
 
+    /// The byte after the last.
+    pub(super) fn end(self) -> usize {
+        if let Self::File { end, .. } = self { end } else { 0 }
+    }
+
     /// Whether it covers no byte.
     pub(super) fn is_empty(self) -> bool {
         matches!(self, Self::File { start, end } if start == end)
@@ -159,9 +164,10 @@ impl Written {
         if matches!(diagnostic.place, Place::Override(_)) && !diagnostic.label.is_empty() {
             group = group.element(Level::NOTE.message(normalize_untrusted_str(&diagnostic.label)));
         }
-        for (place, label) in &diagnostic.secondary {
+        for (place, _) in &diagnostic.secondary {
             if let Place::Override(index) = place {
-                group = group.element(Level::NOTE.message(format!("{label}: --set {}", self.override_text(*index))));
+                let note = format!("the value comes from `--set {}`", self.override_text(*index));
+                group = group.element(Level::NOTE.message(note));
             }
         }
         match &diagnostic.help {

@@ -1,13 +1,12 @@
 //! Drafts: the stages of a file as far as they can be read, with every mistake noted on the way.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 
 use super::{
     de::NodeDeserializer,
     diagnostics::{Diagnostic, Place},
-    fault::{Fault, FaultKind, suggest},
+    fault::suggest,
+    mend,
     node::{Entry, Node, Scalar, Value, shorten},
     parameters::Parameters,
 };
@@ -16,9 +15,7 @@ use crate::stage::Stage;
 /// Keys at the top of a pipeline file.
 const TOP: [&str; 4] = ["name", "seed", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
-const COMMON: [&str; 2] = ["kind", "seed"];
-/// At most so many mistakes are looked for in one stage.
-const MAX_MISTAKES: usize = 64;
+pub(super) const COMMON: [&str; 2] = ["kind", "seed"];
 
 /// A file as far as it can be read.
 #[derive(Default)]
@@ -163,7 +160,7 @@ fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) 
         }
     }
     if let Some(kind) = kind(&draft, mistakes) {
-        (draft.stage, draft.faulty) = stage(kind, &draft, mistakes);
+        (draft.stage, draft.faulty) = mend::read(kind, &draft, mistakes);
     }
     draft
 }
@@ -197,111 +194,4 @@ fn kind(draft: &DraftStage, mistakes: &mut Vec<Diagnostic>) -> Option<&'static s
     };
     mistakes.push(mistake);
     None
-}
-
-/// Reads a stage's struct. Each mistake is noted and a stand-in takes its place, until the struct reads or is past mending.
-fn stage(kind: &'static str, draft: &DraftStage, mistakes: &mut Vec<Diagnostic>) -> (Option<Stage>, Vec<String>) {
-    let mut node = Cow::Borrowed(&draft.node);
-    let mut faulty = draft.faulty.clone();
-    stand_ins(&draft.node, &mut Vec::new(), &mut faulty);
-    for _ in 0..MAX_MISTAKES {
-        let read = match Stage::deserialize(kind, NodeDeserializer::without(&node, &COMMON)) {
-            Some(read) => read,
-            None => break,
-        };
-        let fault = match read {
-            Ok(stage) => return (Some(stage), faulty),
-            Err(fault) => fault,
-        };
-        let outcome = mend(node.to_mut(), &fault);
-        if matches!(outcome, Mended::New | Mended::Not) && !is_repeated(&fault, &faulty) {
-            mistakes.push(fault.diagnostic(kind, draft.place));
-        }
-        let mut path = fault.path();
-        match &fault.kind {
-            FaultKind::UnknownField { field, .. } => path.push(field.clone()),
-            FaultKind::MissingField(field) => path.push((*field).to_owned()),
-            _ => {}
-        }
-        faulty.push(path.join("."));
-        if matches!(outcome, Mended::Not) {
-            break;
-        }
-    }
-    (None, faulty)
-}
-
-/// Whether a missing field is one that was taken out because its value had a mistake.
-fn is_repeated(fault: &Fault, faulty: &[String]) -> bool {
-    let FaultKind::MissingField(field) = fault.kind else { return false };
-    let mut path = fault.path();
-    path.push(field.to_owned());
-    faulty.contains(&path.join("."))
-}
-
-/// Notes the paths of values whose parameter is not known.
-fn stand_ins(node: &Node, path: &mut Vec<String>, faulty: &mut Vec<String>) {
-    let mut inside = |step: String, child: &Node| {
-        path.push(step);
-        stand_ins(child, path, faulty);
-        path.pop();
-    };
-    match &node.value {
-        Value::StandIn => faulty.push(path.join(".")),
-        Value::Map(entries) => entries.iter().for_each(|entry| inside(entry.key.clone(), &entry.value)),
-        Value::Sequence(items) => items.iter().enumerate().for_each(|(index, item)| inside(index.to_string(), item)),
-        Value::Scalar(..) => {}
-    }
-}
-
-/// What became of a mistake in the tree.
-enum Mended {
-    /// It is out of the way, and is worth telling.
-    New,
-    /// A stand-in did not satisfy the type: it was taken out, and is no mistake of the user's.
-    Silently,
-    /// Reading again would find the same.
-    Not,
-}
-
-/// Changes the tree so that reading it again gets past this mistake.
-fn mend(root: &mut Node, fault: &Fault) -> Mended {
-    let path = fault.path();
-    match &fault.kind {
-        FaultKind::UnknownField { field, .. } => match root.descend_mut(&path).map(|node| &mut node.value) {
-            Some(Value::Map(entries)) => {
-                entries.retain(|entry| entry.key != *field);
-                return Mended::New;
-            }
-            _ => return Mended::Not,
-        },
-        FaultKind::MissingField(field) => {
-            if let Some(Value::Map(entries)) = root.descend_mut(&path).map(|node| &mut node.value) {
-                let value = Node::new(Value::StandIn, Place::Whole);
-                entries.push(Entry { key: (*field).to_owned(), place: Place::Whole, value });
-                return Mended::New;
-            }
-        }
-        FaultKind::UnknownVariant { .. } | FaultKind::Other(_) => {}
-    }
-    // The deepest node that exists on the path: the value at fault, or a stand-in that a visitor went into.
-    let depth = (0..=path.len()).rev().find(|&depth| root.descend_mut(&path[..depth]).is_some()).unwrap_or(0);
-    let Some((last, parent)) = path[..depth].split_last() else { return Mended::Not };
-    match root.descend_mut(&path[..depth]) {
-        Some(node) if !matches!(node.value, Value::StandIn) => {
-            node.value = Value::StandIn;
-            Mended::New
-        }
-        _ => match root.descend_mut(parent).map(|node| &mut node.value) {
-            Some(Value::Map(entries)) => {
-                entries.retain(|entry| entry.key != *last);
-                Mended::Silently
-            }
-            Some(Value::Sequence(items)) => {
-                items.retain(|item| !matches!(item.value, Value::StandIn));
-                Mended::Silently
-            }
-            _ => Mended::Not,
-        },
-    }
 }

@@ -54,30 +54,41 @@ impl Fault {
         self.path.iter().rev().cloned().collect()
     }
 
+    /// What the field at fault belongs to: the innermost field on the path, or the stage's kind.
+    pub(super) fn owner<'a>(&'a self, kind: &'a str) -> &'a str {
+        self.path.iter().find(|step| step.parse::<usize>().is_err()).map_or(kind, String::as_str)
+    }
+
     /// The mistake in words. `owner` is what the fields belong to when the path is empty: the stage's kind.
     pub(super) fn diagnostic(&self, owner: &str, fallback: Place) -> Diagnostic {
         let (place, origin) = self.place.unwrap_or((fallback, None));
-        let inside = self.path.iter().find(|step| step.parse::<usize>().is_err());
-        let owner = inside.map_or(owner, String::as_str);
+        let owner = self.owner(owner);
         let diagnostic = match &self.kind {
             FaultKind::UnknownField { field, expected } => {
                 let message = format!("`{owner}` has no field `{}`", shorten(field));
                 let found = Diagnostic::new(message, place).label("unknown field");
                 suggest(found, field, expected)
             }
-            FaultKind::MissingField(field) => Diagnostic::new(format!("`{owner}` needs the field `{field}`"), place)
-                .label(format!("`{field}` is missing")),
+            FaultKind::MissingField(field) => missing(owner, &[*field], place),
             FaultKind::UnknownVariant { variant, expected } => {
                 let message = format!("`{}` is not a value that `{owner}` takes", shorten(variant));
                 suggest(Diagnostic::new(message, place).label("unknown value"), variant, expected)
             }
             FaultKind::Other(message) => {
-                let owned = inside.map(|field| format!("`{field}`: {message}"));
-                Diagnostic::new(owned.as_deref().unwrap_or(message), place)
+                let named = !self.path.is_empty();
+                Diagnostic::new(if named { format!("`{owner}`: {message}") } else { message.clone() }, place)
             }
         };
         diagnostic.from_origin(origin)
     }
+}
+
+/// Fields that a map needs and does not have.
+pub(super) fn missing(owner: &str, fields: &[&str], place: Place) -> Diagnostic {
+    let names = format!("`{}`", fields.join("`, `"));
+    let (plural, verb) = if fields.len() > 1 { ("s", "are") } else { ("", "is") };
+    Diagnostic::new(format!("`{owner}` needs the field{plural} {names}"), place)
+        .label(format!("{names} {verb} missing"))
 }
 
 /// Adds "did you mean", or the list of what is known.

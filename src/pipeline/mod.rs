@@ -18,6 +18,7 @@ mod de;
 mod diagnostics;
 mod draft;
 mod fault;
+mod mend;
 mod node;
 mod parameters;
 mod stand_in;

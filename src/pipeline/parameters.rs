@@ -190,7 +190,8 @@ impl<'a> Parameters<'a> {
     fn find(&mut self, name: &str, place: Place) -> Result<&'a Entry, Box<Diagnostic>> {
         let Some(parameter) = name.trim().strip_prefix("params.") else {
             let message = format!("`${{{}}}` is no parameter", shorten(name));
-            return Err(Box::new(Diagnostic::new(message, place).help("write `${params.NAME}`")));
+            let meant = if self.params.iter().any(|entry| entry.key == name) { name } else { "NAME" };
+            return Err(Box::new(Diagnostic::new(message, place).help(format!("write `${{params.{meant}}}`"))));
         };
         let Some(entry) = self.params.iter().find(|entry| entry.key == parameter) else {
             let known: Vec<&str> = self.params.iter().map(|entry| entry.key.as_str()).collect();

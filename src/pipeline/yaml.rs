@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, hash_map};
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle, Tag};
 
 use super::{
     diagnostics::{Diagnostic, Place},
@@ -41,6 +41,8 @@ type Fatal = Box<Diagnostic>;
 /// A list or map whose end has not come yet.
 struct Open {
     start: usize,
+    /// Whether it is written in brackets.
+    flow: bool,
     anchor: usize,
     height: usize,
     content: Content,
@@ -76,17 +78,26 @@ impl Builder {
         for event in Parser::new_from_str_with_options(text, options) {
             let (event, span) = event.map_err(|error| {
                 let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-                let info = error.info().replace("EOF", "end of the file");
-                let help = "indent by spaces, put a space after every `:`, and quote texts with special characters";
-                Box::new(
-                    Diagnostic::new("the file is not valid YAML", Place::File { start: at, end: at + 1 })
-                        .label(info)
-                        .help(help),
-                )
+                Box::new(self.syntax_error(text, at, &error.info()))
             })?;
             self.take(event, &span)?;
         }
         Ok(())
+    }
+
+    fn syntax_error(&self, text: &str, at: usize, info: &str) -> Diagnostic {
+        let diagnostic = Diagnostic::new("the file is not valid YAML", Place::File { start: at, end: at + 1 })
+            .label(info.replace("EOF", "end of the file"));
+        let Some(bracket) = self.open.last().filter(|open| open.flow).map(|open| open.start) else {
+            return diagnostic
+                .help("indent by spaces, put a space after every `:`, and quote texts with special characters");
+        };
+        if text[..at].ends_with('$') {
+            return diagnostic.help("inside `[ ]` and `{ }`, quote it: \"${params.NAME}\"");
+        }
+        diagnostic
+            .also(Place::File { start: bracket, end: bracket + 1 }, "still open")
+            .help("close every bracket, and put a `,` between values")
     }
 
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fatal> {
@@ -107,14 +118,19 @@ impl Builder {
                 let node = Node::new(Value::Scalar(value.into_owned(), scalar), place);
                 self.attach(node, anchor, 1)?;
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 self.tagged(tag.as_deref(), place);
-                self.push(anchor, Content::Sequence(Vec::new()), place)?;
+                self.push(anchor, style, Content::Sequence(Vec::new()), place)?;
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 self.tagged(tag.as_deref(), place);
                 let seen = HashMap::new();
-                self.push(anchor, Content::Map { entries: Vec::new(), seen, key: None, merges: Vec::new() }, place)?;
+                self.push(
+                    anchor,
+                    style,
+                    Content::Map { entries: Vec::new(), seen, key: None, merges: Vec::new() },
+                    place,
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(place)?,
             Event::Alias(id) => self.repeat(id, place)?,
@@ -149,12 +165,13 @@ impl Builder {
         fatal(message, place, "a pipeline may hold 200,000 values and 32 MiB of text, repetitions by `*alias` included")
     }
 
-    fn push(&mut self, anchor: usize, content: Content, place: Place) -> Result<(), Fatal> {
+    fn push(&mut self, anchor: usize, style: StructureStyle, content: Content, place: Place) -> Result<(), Fatal> {
         self.spend(1, 0, place)?;
         if self.open.len() >= MAX_DEPTH {
             return too_deep(place);
         }
-        self.open.push(Open { start: place.start(), anchor, height: 1, content });
+        let flow = style == StructureStyle::Flow;
+        self.open.push(Open { start: place.start(), flow, anchor, height: 1, content });
         Ok(())
     }
 
@@ -167,7 +184,8 @@ impl Builder {
                 Value::Map(entries)
             }
         };
-        let place = Place::File { start: open.start, end: end.start().max(open.start) };
+        let end = if open.flow { end.end() } else { end.start() };
+        let place = Place::File { start: open.start, end: end.max(open.start) };
         self.attach(Node::new(value, place), open.anchor, open.height)
     }
 
