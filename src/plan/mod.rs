@@ -3,20 +3,26 @@
 //! Reads the store and the source files, changes nothing. The invariant: a stage is [`Cached`](StageState::Cached) only if
 //! its key is known from the content of all its inputs and a complete record of that key exists.
 
-use std::{io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use petgraph::graph::DiGraph;
 
 use crate::{
-    key::{CacheKey, KeyError},
-    pipeline::Pipeline,
-    stage::{Metrics, Stage},
-    store::{Record, Store, StoreError},
+    digest::Digest,
+    key::{CacheKey, KeyError, KeyMaterial},
+    pipeline::{Declared, Pipeline},
+    stage::{Metrics, Port, Stage},
+    store::{Found, Record, Store, StoreError},
 };
 
+mod material;
+mod order;
 mod reason;
+mod why;
 
+pub(crate) use material::material;
 pub use reason::Reason;
+pub(crate) use why::{History, changes, damaged};
 
 /// The stages of a run in the order in which they can run.
 #[derive(Debug)]
@@ -119,13 +125,19 @@ pub enum PlanError {
 
 impl Plan {
     /// Plans the targets and all that they need; everything if `targets` is empty. The stages in `force` run even if cached.
-    pub fn make(
-        _pipeline: &Pipeline,
-        _store: &Store,
-        _targets: &[String],
-        _force: &[String],
-    ) -> Result<Self, PlanError> {
-        todo!()
+    pub fn make(pipeline: &Pipeline, store: &Store, targets: &[String], force: &[String]) -> Result<Self, PlanError> {
+        let order::Order { stages, graph } = order::order(pipeline, targets, force)?;
+        let history = History::new(store, &pipeline.name);
+        let mut planner = Planner { pipeline, store, force, history, states: vec![None; pipeline.stages.len()] };
+        for stage in &stages {
+            planner.states[stage.index] = Some(planner.state(stage)?);
+        }
+        let mut states = planner.states;
+        let stages = stages
+            .into_iter()
+            .filter_map(|stage| states[stage.index].take().map(|state| PlannedStage { state, ..stage }))
+            .collect();
+        Ok(Self { stages, graph })
     }
 
     /// The DAG: node `i` is `stages[i]` (and weighs `i`), an edge leads from a stage to one that takes its result, in this role.
@@ -139,7 +151,100 @@ impl Plan {
     }
 }
 
-/// Metrics under the names of the pipeline: `models[0].chi2` becomes `frozen.chi2` if the first of the stage's `models` is `frozen`.
-pub fn named_metrics(_stage: &Stage, _metrics: &Metrics) -> Metrics {
-    todo!()
+/// Finds the states of stages, each after those of its inputs.
+struct Planner<'a> {
+    pipeline: &'a Pipeline,
+    store: &'a Store,
+    force: &'a [String],
+    history: History,
+    /// By index in `pipeline.stages`.
+    states: Vec<Option<StageState>>,
 }
+
+impl Planner<'_> {
+    fn state(&self, planned: &PlannedStage) -> Result<StageState, PlanError> {
+        let declared = &self.pipeline.stages[planned.index];
+        let forced = self.force.contains(&declared.name);
+        let (mut inputs, mut waits_for) = (BTreeMap::<String, Vec<Digest>>::new(), Vec::new());
+        for &(role, index) in &planned.inputs {
+            match &self.states[index] {
+                Some(StageState::Cached { record, .. }) => inputs.entry(role.to_owned()).or_default().push(record.artifact()),
+                _ => waits_for.push((role, self.pipeline.stages[index].name.clone())),
+            }
+        }
+        // A role is compared as a whole: one input that is not known hides it.
+        inputs.retain(|role, _| waits_for.iter().all(|(other, _)| other != role));
+        let material = declared_material(self.pipeline, self.store, declared, inputs)?;
+        let last = || self.history.last(&declared.name, declared.stage.kind());
+        if !waits_for.is_empty() {
+            let why = changes(last(), &material, &declared.stage, true);
+            let mut stages: Vec<String> = Vec::new();
+            for (_, stage) in waits_for {
+                if !stages.contains(&stage) {
+                    stages.push(stage);
+                }
+            }
+            return Ok(StageState::DependsOn { stages, why: with_force(forced, why) });
+        }
+        let key = key_of(declared, &material)?;
+        let why = match self.store.find(key)? {
+            Found::Complete(record) if !forced => return Ok(StageState::Cached { key, record }),
+            Found::Complete(_) => Vec::new(),
+            Found::Damaged(_, damage) => damaged(damage),
+            Found::Absent => changes(last(), &material, &declared.stage, false),
+        };
+        Ok(StageState::Run { key, why: with_force(forced, why) })
+    }
+}
+
+fn with_force(forced: bool, mut why: Vec<Reason>) -> Vec<Reason> {
+    if forced {
+        why.push(Reason::Forced);
+    }
+    why
+}
+
+/// The key material of a stage with these inputs; reads its source files or what is remembered of them.
+pub(crate) fn declared_material(
+    pipeline: &Pipeline,
+    store: &Store,
+    declared: &Declared,
+    inputs: BTreeMap<String, Vec<Digest>>,
+) -> Result<KeyMaterial, PlanError> {
+    let mut sources = BTreeMap::new();
+    for source in declared.stage.sources() {
+        let path = pipeline.resolve(source.path);
+        let digest = store.source(&path).map_err(|error| PlanError::Source {
+            stage: declared.name.clone(),
+            field: source.field.to_owned(),
+            path,
+            source: error,
+        })?;
+        sources.insert(source.field.to_owned(), digest);
+    }
+    material(&declared.stage, declared.seed, inputs, sources)
+        .map_err(|source| PlanError::Key { stage: declared.name.clone(), source })
+}
+
+/// The key of a stage.
+pub(crate) fn key_of(declared: &Declared, material: &KeyMaterial) -> Result<CacheKey, PlanError> {
+    material.key().map_err(|source| PlanError::Key { stage: declared.name.clone(), source })
+}
+
+/// Metrics under the names of the pipeline: `models[0].chi2` becomes `frozen.chi2` if the first of the stage's `models` is `frozen`.
+/// A model that is listed twice keeps its positions: one name must not hide two numbers.
+pub fn named_metrics(stage: &Stage, metrics: &Metrics) -> Metrics {
+    let ports = stage.ports();
+    let named = |name: &str| -> Option<String> {
+        let (head, metric) = name.split_once("].")?;
+        let (role, position) = head.split_once('[')?;
+        let of_role: Vec<&Port<'_>> = ports.iter().filter(|port| port.role == role).collect();
+        let reference = of_role.get(position.parse::<usize>().ok()?)?.reference;
+        let unique = of_role.iter().filter(|port| port.reference == reference).count() == 1;
+        unique.then(|| format!("{reference}.{metric}"))
+    };
+    metrics.iter().map(|(name, &value)| (named(name).unwrap_or_else(|| name.clone()), value)).collect()
+}
+
+#[cfg(test)]
+mod tests;
