@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use super::{Context, Problem, Stage, StageError, Upstream};
 use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
-    model::{Derived, ModelError, device},
+    model::{Derived, device},
     train::{
         config::StrataConfig,
         reals::{Reals, Strata},
@@ -79,15 +79,6 @@ impl Material {
 /// Reports training steps to the context.
 pub(super) fn report<'a>(context: &'a mut Context<'_>, steps: u64) -> impl FnMut(u64, &[(&'static str, f64)]) + 'a {
     move |step, values| context.step(step, steps, values)
-}
-
-/// A model error as a stage's.
-pub(super) fn on_device(what: &str) -> impl FnOnce() -> StageError + '_ {
-    move || {
-        StageError::Model(ModelError::Device(crate::device::DeviceError::Failed(format!(
-            "{what} could not be read back"
-        ))))
-    }
 }
 
 /// What does not fit between a training stage's options and its dataset.

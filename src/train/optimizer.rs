@@ -1,6 +1,6 @@
 //! Optimisers over a net's flat parameters: a handful of tensor operations a step, whatever the net.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::config::{OptimizerConfig, OptimizerKind, Schedule};
 use crate::model::Network;
@@ -123,13 +123,10 @@ impl Average {
     }
 }
 
-/// The device for training on a device: with autodiff.
-pub(super) fn tracked(device: &Device) -> Device {
-    device.clone().autodiff()
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::model::{Weights, layer::Layer};
 
