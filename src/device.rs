@@ -31,6 +31,9 @@ pub enum DeviceError {
         /// What is missing and what to do.
         reason: String,
     },
+    /// The device gave up while computing.
+    #[error("the device failed: {0}")]
+    Failed(String),
 }
 
 impl fmt::Display for DeviceName {

@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{DataError, Table};
 
+pub const PT_THRESHOLD: f64 = 250.0;
+pub const LOG_OFFSET: f64 = 0.01;
+pub const MASS_OFFSET: f64 = 1.0;
+pub const ETA_SCALE: f64 = 2.5001;
+pub const RAW_BOUNDS: [(f64, f64); 5] = [(-9.0, 1.4), (-9.0, 1.4), (-9.0, 1.0), (-9.0, 1.0), (-9.0, 1.2)];
+
 /// The coordinates as chosen in a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

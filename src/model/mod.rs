@@ -1,14 +1,35 @@
 //! Models: nets, mixtures of them, and their files.
+//!
+//! burn is known here, in `train` and in stage bodies only. A model carries the description of its events, so that a sample
+//! comes out in physical units.
 
 use std::path::PathBuf;
 
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
 
 use crate::{
     data::{Description, Table},
     device::DeviceName,
     stage::Artifact,
 };
+
+pub mod architecture;
+pub mod artifact;
+pub mod derived;
+pub mod device;
+pub mod freeze;
+pub mod layer;
+pub mod network;
+
+pub use artifact::{Component, Discriminator, StoredModel};
+pub use derived::{Derived, Rows};
+pub use network::{Network, Pass, Weights};
+
+/// Events that are generated at once.
+const CHUNK: usize = 8192;
 
 /// Why a model cannot be read, built or used.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +50,7 @@ pub enum ModelError {
         /// What is wrong.
         message: String,
     },
-    /// The device is not there.
+    /// The device is not there, or failed.
     #[error(transparent)]
     Device(#[from] crate::device::DeviceError),
     /// The events do not fit.
@@ -40,12 +61,24 @@ pub enum ModelError {
 /// A model that can be sampled: a mixture of generators with the description of their events.
 pub struct Model {
     description: Description,
+    components: Vec<(f64, Network, usize)>,
+    device: Device,
 }
 
 impl Model {
     /// Reads a model, frozen model or candidate artifact.
-    pub fn load(_artifact: &Artifact, _device: DeviceName) -> Result<Self, ModelError> {
-        todo!()
+    pub fn load(artifact: &Artifact, device: DeviceName) -> Result<Self, ModelError> {
+        Self::new(&StoredModel::load(artifact)?, device)
+    }
+
+    /// Puts a stored model on a device.
+    pub fn new(stored: &StoredModel, device: DeviceName) -> Result<Self, ModelError> {
+        let device = device::open(device)?;
+        let component = |component: &Component| {
+            (component.weight, Network::new(&component.generator, &device), component.generator.inputs())
+        };
+        let components = stored.components.iter().map(component).collect();
+        Ok(Self { description: stored.description.clone(), components, device })
     }
 
     /// What the events are.
@@ -53,8 +86,52 @@ impl Model {
         &self.description
     }
 
-    /// Draws events in physical units, feature columns only; the same `rng` gives the same events.
-    pub fn sample(&self, _events: usize, _rng: &mut ChaCha8Rng) -> Result<Table, ModelError> {
-        todo!()
+    /// Draws events in physical units, feature columns only; the same `rng` gives the same events. Two models with a
+    /// component in common draw the same latent vectors for it, so that their samples are paired.
+    pub fn sample(&self, events: usize, rng: &mut ChaCha8Rng) -> Result<Table, ModelError> {
+        let names = &self.description.features;
+        let mut columns = vec![Vec::with_capacity(events); names.len()];
+        let mut rest = events;
+        while rest > 0 {
+            let count = rest.min(CHUNK);
+            let rows = self.sample_encoded(count, rng)?;
+            let table = self.description.coordinates.decode(&rows, names, rng)?;
+            for (column, values) in columns.iter_mut().zip(table.columns()) {
+                column.extend_from_slice(values);
+            }
+            rest -= count;
+        }
+        Ok(Table::new(names.clone(), columns)?)
     }
+
+    /// Draws encoded rows, `[events × width]`.
+    pub fn sample_encoded(&self, events: usize, rng: &mut ChaCha8Rng) -> Result<Vec<f32>, ModelError> {
+        let width = self.description.coordinates.width();
+        let latent = self.components.iter().map(|&(_, _, latent)| latent).max().unwrap_or(0);
+        let noise = noise(events * latent, rng);
+        let choice: Vec<f64> = (0..events).map(|_| rng.random()).collect();
+        let mut rows = vec![0f32; events * width];
+        let mut below = 0.0;
+        for (index, (weight, network, inputs)) in self.components.iter().enumerate() {
+            let last = index + 1 == self.components.len();
+            let above = if last { f64::INFINITY } else { below + weight };
+            let chosen: Vec<usize> = (0..events).filter(|&i| (below..above).contains(&choice[i])).collect();
+            below += weight;
+            if chosen.is_empty() {
+                continue;
+            }
+            let z = chosen.iter().flat_map(|&i| &noise[i * latent..i * latent + inputs]).copied().collect();
+            let z = Tensor::<2>::from_data(TensorData::new(z, [chosen.len(), *inputs]), &self.device);
+            let generated = derived::host(network.plain().forward(z, &mut Pass::evaluation()))?;
+            for (&event, row) in chosen.iter().zip(generated.chunks_exact(width)) {
+                rows[event * width..(event + 1) * width].copy_from_slice(row);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Standard normal numbers.
+pub fn noise(count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    StandardNormal.sample_iter(rng).take(count).collect()
 }

@@ -1,8 +1,35 @@
 //! The pipeline as written: YAML with positions, read into stages, and every mistake in it reported at once.
+//!
+//! A text goes through these hands: [`yaml`] makes a tree of nodes with places, [`parameters`] changes it by `--set` and
+//! `${params.x}`, [`draft`] reads each stage's struct from it (with [`de`]), and [`checks`] looks across stages. Each of them
+//! adds to one list of mistakes; a [`Pipeline`] exists only if the list stays empty.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use crate::stage::{Problem, Stage};
+
+mod checks;
+mod de;
+mod diagnostics;
+mod draft;
+mod fault;
+mod mend;
+mod node;
+mod parameters;
+mod stand_in;
+mod yaml;
+
+pub use diagnostics::Diagnostics;
+use diagnostics::{Diagnostic, Place, Written};
+use draft::DraftStage;
+
+/// Bytes that a pipeline file may have.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// A valid pipeline.
 #[derive(Debug)]
@@ -13,6 +40,7 @@ pub struct Pipeline {
     pub path: PathBuf,
     /// Stages in the order of the file.
     pub stages: Vec<Declared>,
+    written: Written,
 }
 
 /// A stage of a pipeline.
@@ -24,6 +52,8 @@ pub struct Declared {
     pub seed: u64,
     /// What it is.
     pub stage: Stage,
+    place: Place,
+    node: node::Node,
 }
 
 /// Why a pipeline cannot be had.
@@ -42,42 +72,110 @@ pub enum PipelineError {
     Invalid(Diagnostics),
 }
 
-/// Mistakes in a file, each with its place.
-#[derive(Debug)]
-pub struct Diagnostics;
-
-impl Diagnostics {
-    /// Renders all of them with snippets; with colours for a terminal.
-    pub fn render(&self, _color: bool) -> String {
-        todo!()
-    }
-}
-
-impl std::fmt::Display for Diagnostics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.render(false))
-    }
-}
-
 impl Pipeline {
-    /// Reads and checks a pipeline file. `overrides` are the `k=v` of `--set`: they replace `params`, or a field of a stage
-    /// by its dotted path (`boosted.steps`).
-    pub fn load(_path: &Path, _overrides: &[(String, String)]) -> Result<Self, PipelineError> {
-        todo!()
+    /// Reads and checks a pipeline file. `overrides` are the `k=v` of `--set`: they replace `params`, the pipeline's `seed` or
+    /// `name`, or a field of a stage by its dotted path (`boosted.steps`).
+    pub fn load(path: &Path, overrides: &[(String, String)]) -> Result<Self, PipelineError> {
+        let io = |source| PipelineError::Io { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+        Self::parse(&bytes, path, overrides)
+    }
+
+    /// Reads and checks the bytes of a pipeline file that lies, or would lie, at `path`.
+    pub fn parse(bytes: &[u8], path: &Path, overrides: &[(String, String)]) -> Result<Self, PipelineError> {
+        let mut written = Written {
+            path: path.display().to_string(),
+            text: "".into(),
+            overrides: overrides.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        };
+        let whole = |written: &Written, message: String, help: &str| {
+            let diagnostic = Diagnostic::new(message, Place::Whole).help(help);
+            PipelineError::Invalid(Diagnostics::new(written.clone(), vec![diagnostic]))
+        };
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(whole(&written, "the file is larger than 16 MiB".into(), "a pipeline holds stages, not data"));
+        }
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+                let message = format!("the file is not UTF-8 text: line {line} holds other bytes");
+                return Err(whole(&written, message, "save it as UTF-8"));
+            }
+        };
+        written.text = text.into();
+        let (root, mut mistakes) = yaml::read(text);
+        let Some(mut root) = root else {
+            if mistakes.is_empty() {
+                let help = "`pgan-pipe init` writes a pipeline to start from";
+                return Err(whole(&written, "the file is empty".into(), help));
+            }
+            return Err(PipelineError::Invalid(Diagnostics::new(written, mistakes)));
+        };
+        parameters::apply(&mut root, overrides, &mut mistakes);
+        let draft = draft::draft(root, &mut mistakes);
+        checks::check(&draft.stages, &mut mistakes);
+        let stages: Vec<Declared> = draft.stages.into_iter().filter_map(Declared::finish).collect();
+        if !mistakes.is_empty() {
+            return Err(PipelineError::Invalid(Diagnostics::new(written, mistakes)));
+        }
+        let name = draft.name.unwrap_or_else(|| name_of(path));
+        Ok(Self { name, path: path.to_owned(), stages, written })
     }
 
     /// A path as written in the file, made absolute: relative paths are relative to the file.
-    pub fn resolve(&self, _path: &Path) -> PathBuf {
-        todo!()
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        let joined = self.path.parent().unwrap_or(Path::new("")).join(path);
+        std::path::absolute(&joined).unwrap_or(joined)
+    }
+
+    /// Absolute paths of the source files of a stage (by index), by field.
+    pub fn sources(&self, stage: usize) -> BTreeMap<String, PathBuf> {
+        let sources = self.stages.get(stage).map(|declared| declared.stage.sources()).unwrap_or_default();
+        sources.iter().map(|source| (source.field.to_owned(), self.resolve(source.path))).collect()
     }
 
     /// Looks into the source files of these stages (indices) before anything runs.
-    pub fn preflight(&self, _stages: &[usize]) -> Result<(), PipelineError> {
-        todo!()
+    pub fn preflight(&self, stages: &[usize]) -> Result<(), PipelineError> {
+        let mut mistakes = Vec::new();
+        for &index in stages {
+            let Some(declared) = self.stages.get(index) else { continue };
+            let problems = declared.stage.preflight(&self.sources(index));
+            mistakes.extend(problems.iter().map(|problem| declared.diagnose(problem)));
+        }
+        if mistakes.is_empty() {
+            return Ok(());
+        }
+        Err(PipelineError::Invalid(Diagnostics::new(self.written.clone(), mistakes)))
     }
 
     /// Puts problems of a stage (by index) at their places in the file.
-    pub fn diagnose(&self, _stage: usize, _problems: &[Problem]) -> Diagnostics {
-        todo!()
+    pub fn diagnose(&self, stage: usize, problems: &[Problem]) -> Diagnostics {
+        let place = |problem: &Problem| match self.stages.get(stage) {
+            Some(declared) => declared.diagnose(problem),
+            None => Diagnostic::new(&*problem.message, Place::Whole),
+        };
+        Diagnostics::new(self.written.clone(), problems.iter().map(place).collect())
     }
+}
+
+impl Declared {
+    fn finish(draft: DraftStage) -> Option<Self> {
+        let DraftStage { name, place, node, seed, stage, .. } = draft;
+        Some(Self { name, seed, stage: stage?, place, node })
+    }
+
+    fn diagnose(&self, problem: &Problem) -> Diagnostic {
+        checks::place(problem, self.node.nearest(&problem.field).unwrap_or((self.place, None)))
+    }
+}
+
+/// A pipeline's name from its file's: what cannot stand in a name becomes `-`.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let name = name.trim_start_matches(['-', '_', '.']);
+    if name.is_empty() { "pipeline".into() } else { name.chars().take(100).collect() }
 }

@@ -1,1 +1,250 @@
 //! The plan: the DAG of stages, their cache keys as far as records reach, and why each runs.
+//!
+//! Reads the store and the source files, changes nothing. The invariant: a stage is [`Cached`](StageState::Cached) only if
+//! its key is known from the content of all its inputs and a complete record of that key exists.
+
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+use petgraph::graph::DiGraph;
+
+use crate::{
+    digest::Digest,
+    key::{CacheKey, KeyError, KeyMaterial},
+    pipeline::{Declared, Pipeline},
+    stage::{Metrics, Port, Stage},
+    store::{Found, Record, Store, StoreError},
+};
+
+mod material;
+mod order;
+mod reason;
+mod why;
+
+pub(crate) use material::material;
+pub use reason::Reason;
+pub(crate) use why::{History, changes, damaged};
+
+/// The stages of a run in the order in which they can run.
+#[derive(Debug)]
+pub struct Plan {
+    /// The stages that take part: topological, and in the order of the file where that leaves a choice.
+    pub stages: Vec<PlannedStage>,
+    graph: DiGraph<usize, &'static str>,
+}
+
+/// A stage that takes part in a run.
+#[derive(Clone, Debug)]
+pub struct PlannedStage {
+    /// Its index in `pipeline.stages`.
+    pub index: usize,
+    /// Its name in the pipeline.
+    pub name: String,
+    /// Its kind, as in `kind:`.
+    pub kind: &'static str,
+    /// Its inputs in the order of its ports: the role, and the index in `pipeline.stages` of the stage that it takes.
+    pub inputs: Vec<(&'static str, usize)>,
+    /// What will become of it.
+    pub state: StageState,
+}
+
+/// What a run will do with a stage.
+#[derive(Clone, Debug)]
+pub enum StageState {
+    /// Its result is in the store.
+    Cached {
+        /// Its key.
+        key: CacheKey,
+        /// The record of its result.
+        record: Box<Record>,
+    },
+    /// It runs.
+    Run {
+        /// Its key.
+        key: CacheKey,
+        /// Why there is no result.
+        why: Vec<Reason>,
+    },
+    /// Its key is not known before other stages have run; should they reproduce their results, it may be cached.
+    DependsOn {
+        /// The names of those of its inputs that are not cached.
+        stages: Vec<String>,
+        /// Why it runs in any case; empty if only the inputs decide.
+        why: Vec<Reason>,
+    },
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A target or a forced stage does not exist.
+    #[error("there is no stage `{name}` in this pipeline; {help}")]
+    UnknownStage {
+        /// The name that was asked for.
+        name: String,
+        /// "did you mean `x`?", or the list of names.
+        help: String,
+    },
+    /// A port refers to a stage that does not exist.
+    #[error("the stage `{stage}` refers to a stage `{reference}`, which does not exist")]
+    UnknownReference {
+        /// The stage with the port.
+        stage: String,
+        /// The name that does not exist.
+        reference: String,
+    },
+    /// Stages need each other's results.
+    #[error("the stages `{}` depend on each other in a cycle", stages.join("`, `"))]
+    Cycle {
+        /// The stages that cannot be ordered.
+        stages: Vec<String>,
+    },
+    /// A source file cannot be read.
+    #[error("the stage `{stage}` cannot read its `{field}` {}: {source}", path.display())]
+    Source {
+        /// The stage.
+        stage: String,
+        /// The field that holds the path.
+        field: String,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The parameters of a stage have no canonical form.
+    #[error("the stage `{stage}`: {source}")]
+    Key {
+        /// The stage.
+        stage: String,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Plan {
+    /// Plans the targets and all that they need; everything if `targets` is empty. The stages in `force` run even if cached.
+    pub fn make(pipeline: &Pipeline, store: &Store, targets: &[String], force: &[String]) -> Result<Self, PlanError> {
+        let order::Order { stages, graph } = order::order(pipeline, targets, force)?;
+        let history = History::new(store, &pipeline.name);
+        let mut planner = Planner { pipeline, store, force, history, states: vec![None; pipeline.stages.len()] };
+        for stage in &stages {
+            planner.states[stage.index] = Some(planner.state(stage)?);
+        }
+        let mut states = planner.states;
+        let stages = stages
+            .into_iter()
+            .filter_map(|stage| states[stage.index].take().map(|state| PlannedStage { state, ..stage }))
+            .collect();
+        Ok(Self { stages, graph })
+    }
+
+    /// The DAG: node `i` is `stages[i]` (and weighs `i`), an edge leads from a stage to one that takes its result, in this role.
+    pub fn graph(&self) -> &DiGraph<usize, &'static str> {
+        &self.graph
+    }
+
+    /// Whether every stage is cached.
+    pub fn up_to_date(&self) -> bool {
+        self.stages.iter().all(|stage| matches!(stage.state, StageState::Cached { .. }))
+    }
+}
+
+/// Finds the states of stages, each after those of its inputs.
+struct Planner<'a> {
+    pipeline: &'a Pipeline,
+    store: &'a Store,
+    force: &'a [String],
+    history: History,
+    /// By index in `pipeline.stages`.
+    states: Vec<Option<StageState>>,
+}
+
+impl Planner<'_> {
+    fn state(&self, planned: &PlannedStage) -> Result<StageState, PlanError> {
+        let declared = &self.pipeline.stages[planned.index];
+        let forced = self.force.contains(&declared.name);
+        let (mut inputs, mut waits_for) = (BTreeMap::<String, Vec<Digest>>::new(), Vec::new());
+        for &(role, index) in &planned.inputs {
+            match &self.states[index] {
+                Some(StageState::Cached { record, .. }) => inputs.entry(role.to_owned()).or_default().push(record.artifact()),
+                _ => waits_for.push((role, self.pipeline.stages[index].name.clone())),
+            }
+        }
+        // A role is compared as a whole: one input that is not known hides it.
+        inputs.retain(|role, _| waits_for.iter().all(|(other, _)| other != role));
+        let material = declared_material(self.pipeline, self.store, declared, inputs)?;
+        let last = || self.history.last(&declared.name, declared.stage.kind());
+        if !waits_for.is_empty() {
+            let why = changes(last(), &material, &declared.stage, true);
+            let mut stages: Vec<String> = Vec::new();
+            for (_, stage) in waits_for {
+                if !stages.contains(&stage) {
+                    stages.push(stage);
+                }
+            }
+            return Ok(StageState::DependsOn { stages, why: with_force(forced, why) });
+        }
+        let key = key_of(declared, &material)?;
+        let why = match self.store.find(key)? {
+            Found::Complete(record) if !forced => return Ok(StageState::Cached { key, record }),
+            Found::Complete(_) => Vec::new(),
+            Found::Damaged(_, damage) => damaged(damage),
+            Found::Absent => changes(last(), &material, &declared.stage, false),
+        };
+        Ok(StageState::Run { key, why: with_force(forced, why) })
+    }
+}
+
+fn with_force(forced: bool, mut why: Vec<Reason>) -> Vec<Reason> {
+    if forced {
+        why.push(Reason::Forced);
+    }
+    why
+}
+
+/// The key material of a stage with these inputs; reads its source files or what is remembered of them.
+pub(crate) fn declared_material(
+    pipeline: &Pipeline,
+    store: &Store,
+    declared: &Declared,
+    inputs: BTreeMap<String, Vec<Digest>>,
+) -> Result<KeyMaterial, PlanError> {
+    let mut sources = BTreeMap::new();
+    for source in declared.stage.sources() {
+        let path = pipeline.resolve(source.path);
+        let digest = store.source(&path).map_err(|error| PlanError::Source {
+            stage: declared.name.clone(),
+            field: source.field.to_owned(),
+            path,
+            source: error,
+        })?;
+        sources.insert(source.field.to_owned(), digest);
+    }
+    material(&declared.stage, declared.seed, inputs, sources)
+        .map_err(|source| PlanError::Key { stage: declared.name.clone(), source })
+}
+
+/// The key of a stage.
+pub(crate) fn key_of(declared: &Declared, material: &KeyMaterial) -> Result<CacheKey, PlanError> {
+    material.key().map_err(|source| PlanError::Key { stage: declared.name.clone(), source })
+}
+
+/// Metrics under the names of the pipeline: `models[0].chi2` becomes `frozen.chi2` if the first of the stage's `models` is `frozen`.
+/// A model that is listed twice keeps its positions: one name must not hide two numbers.
+pub fn named_metrics(stage: &Stage, metrics: &Metrics) -> Metrics {
+    let ports = stage.ports();
+    let named = |name: &str| -> Option<String> {
+        let (head, metric) = name.split_once("].")?;
+        let (role, position) = head.split_once('[')?;
+        let of_role: Vec<&Port<'_>> = ports.iter().filter(|port| port.role == role).collect();
+        let reference = of_role.get(position.parse::<usize>().ok()?)?.reference;
+        let unique = of_role.iter().filter(|port| port.reference == reference).count() == 1;
+        unique.then(|| format!("{reference}.{metric}"))
+    };
+    metrics.iter().map(|(name, &value)| (named(name).unwrap_or_else(|| name.clone()), value)).collect()
+}
+
+#[cfg(test)]
+mod tests;

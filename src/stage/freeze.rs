@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactKind, Context, Metrics, Port, StageError, StageKind};
+use crate::model::{StoredModel, freeze::freeze};
 
 /// The YAML of a `freeze` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +21,12 @@ impl StageKind for Freeze {
         vec![Port::one("model", &self.model, &[ArtifactKind::Model])]
     }
 
-    fn run(&self, _context: &mut Context<'_>) -> Result<Metrics, StageError> {
-        todo!()
+    fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
+        let mut model = StoredModel::load(context.input("model")?)?;
+        for component in &mut model.components {
+            component.generator = freeze(&component.generator);
+        }
+        model.save(&context.out)?;
+        Ok(Metrics::from([("components".to_owned(), model.components.len() as f64)]))
     }
 }

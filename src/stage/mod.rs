@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod freeze;
 pub mod pretrain_tail;
 pub mod train_gan;
+mod training;
 
 /// What a stage makes, and what a port accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -187,9 +188,9 @@ impl Context<'_> {
         self.inputs.get(role).and_then(|artifacts| artifacts.first()).ok_or_else(missing)
     }
 
-    /// Reports a step.
-    pub fn step<const N: usize>(&mut self, step: u64, steps: u64, values: [(&str, f64); N]) {
-        let values = values.into_iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.to_owned(), v)).collect();
+    /// Reports a step with named values; those that are not finite are left out.
+    pub fn step(&mut self, step: u64, steps: u64, values: &[(&str, f64)]) {
+        let values = values.iter().filter(|(_, v)| v.is_finite()).map(|&(k, v)| (k.to_owned(), v)).collect();
         (self.progress)(Progress::Step { step, steps, values });
     }
 
@@ -214,16 +215,9 @@ pub enum StageError {
     /// An input artifact is not what it should be.
     #[error("{0}")]
     Artifact(String),
-    /// Training produced numbers that are not finite.
-    #[error(
-        "training diverged at step {step}: {what} is not finite; lower `optimizer.rate`, or raise the gradient penalty"
-    )]
-    Diverged {
-        /// The step at which it was noticed.
-        step: u64,
-        /// Which quantity.
-        what: String,
-    },
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] crate::train::TrainError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

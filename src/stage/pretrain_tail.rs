@@ -2,11 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactKind, Context, Metrics, Port, StageError, StageKind, train_gan::batch};
+use super::{
+    ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind, Upstream,
+    train_gan::batch,
+    training::{self, Material},
+};
 use crate::{
-    train::config::OptimizerConfig,
+    model::{Component, Derived, Model, Rows, StoredModel, Weights, freeze::freeze},
+    train::{
+        config::OptimizerConfig,
+        moments::{self, Statistic},
+        reals::{Reals, Strata},
+        vae,
+    },
     value::{BatchSize, NonNegative, Steps},
 };
+
+/// Events that the candidate's tail mass is measured on.
+const MASS_EVENTS: usize = 20_000;
 
 /// The YAML of a `pretrain_tail` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +88,66 @@ impl StageKind for PretrainTail {
         ]
     }
 
-    fn run(&self, _context: &mut Context<'_>) -> Result<Metrics, StageError> {
-        todo!()
+    fn problems(&self) -> Vec<Problem> {
+        let learns = matches!(self.method, Method::Vae | Method::MomentMatching);
+        match self.steps {
+            None if learns => vec![Problem::new("method", "this method needs `steps`").help("add `steps: 2000`")],
+            Some(_) if !learns => vec![Problem::new("steps", "`copy` and `none` take no steps").help("remove `steps`")],
+            _ => Vec::new(),
+        }
     }
+
+    fn mismatches(&self, upstream: &Upstream<'_>) -> Vec<Problem> {
+        training::mismatches(upstream, None, None, Some("data"))
+    }
+
+    fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
+        let material = Material::load(context)?;
+        let like = StoredModel::load(context.input("like")?)?;
+        let events = material.tail_events()?;
+        let base = freeze(&like.components[0].generator);
+        let fresh = Weights::fresh(base.layers.clone(), &mut context.streams.stream("weights"));
+        let reals = tail_reals(&material, &events, self.batch.get());
+        let steps = self.steps.map_or(0, crate::value::Steps::get);
+        let span = (steps, self.batch.get());
+        let streams = context.streams.clone();
+        let generator = match self.method {
+            Method::Copy => base,
+            Method::None => fresh,
+            Method::Vae => {
+                let report = &mut training::report(context, steps);
+                vae::train(self.beta.get(), &reals, &fresh, &self.optimizer, span, &material.device, &streams, report)?
+            }
+            Method::MomentMatching => {
+                let statistic = match self.moments {
+                    Moments::Crude => Statistic::Crude,
+                    Moments::Mmd => Statistic::mmd(reals.rows(), &mut streams.stream("bandwidth")),
+                };
+                let report = &mut training::report(context, steps);
+                moments::train(statistic, &reals, &fresh, &self.optimizer, span, &material.device, &streams, report)?
+            }
+        };
+        let model = StoredModel {
+            description: material.dataset.description.clone(),
+            components: vec![Component { weight: 1.0, generator }],
+            discriminator: None,
+        };
+        let sample =
+            Model::new(&model, context.device)?.sample_encoded(MASS_EVENTS, &mut streams.stream("tail mass"))?;
+        let metrics = Metrics::from([
+            ("tail.events".to_owned(), events.len() as f64),
+            ("tail.mass".to_owned(), material.tail_mass(&sample, context)?),
+        ]);
+        model.save(&context.out)?;
+        Ok(metrics)
+    }
+}
+
+/// The tail's training events, encoded, with the symmetries of the data.
+fn tail_reals(material: &Material, events: &[usize], batch: usize) -> Reals {
+    let description = &material.dataset.description;
+    let width = description.coordinates.width();
+    let values = events.iter().flat_map(|&i| &material.encoded[i * width..(i + 1) * width]).copied().collect();
+    let flips = Derived::default().flips(description);
+    Reals::new(Rows { values, width }, flips, Strata::all(events.len(), batch))
 }

@@ -1,0 +1,197 @@
+//! The files of a model artifact: `model.json` (architecture, mixture weights, description) and `model.safetensors`.
+//!
+//! The same model gives the same bytes: JSON in the order of the structs, tensors sorted by safetensors, no metadata.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::{Derived, ModelError, Weights, layer::Layer};
+use crate::{data::Description, stage::Artifact};
+
+/// Version of the files that this build writes and reads.
+const FORMAT: u32 = 1;
+
+/// A model on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredModel {
+    /// What its events are.
+    pub description: Description,
+    /// The components of the mixture; their weights sum to 1.
+    pub components: Vec<Component>,
+    /// The discriminator that trained it, where there was one.
+    pub discriminator: Option<Discriminator>,
+}
+
+/// A generator in a mixture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// Its mixture weight.
+    pub weight: f64,
+    /// Its net, from a latent vector to encoded coordinates.
+    pub generator: Weights,
+}
+
+/// A discriminator with its derived observables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discriminator {
+    /// What it sees beside the coordinates.
+    pub derived: Derived,
+    /// Its net.
+    pub net: Weights,
+}
+
+/// `model.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFile {
+    format: u32,
+    components: Vec<ComponentFile>,
+    discriminator: Option<DiscriminatorFile>,
+    description: Description,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ComponentFile {
+    weight: f64,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiscriminatorFile {
+    derived: Derived,
+    layers: Vec<Layer>,
+}
+
+impl StoredModel {
+    /// Reads a model artifact; every size in it is checked.
+    pub fn load(artifact: &Artifact) -> Result<Self, ModelError> {
+        let file = |name: &str| {
+            let path = artifact.files.get(name).cloned();
+            path.ok_or_else(|| ModelError::Format { path: name.into(), message: "the artifact lacks this file".into() })
+        };
+        let (json_path, tensor_path) = (file("model.json")?, file("model.safetensors")?);
+        let read = |path: &Path| fs::read(path).map_err(|source| ModelError::Io { path: path.to_owned(), source });
+        let format = |path: &Path, message: String| ModelError::Format { path: path.to_owned(), message };
+        let header: ModelFile =
+            serde_json::from_slice(&read(&json_path)?).map_err(|error| format(&json_path, error.to_string()))?;
+        if header.format != FORMAT {
+            return Err(format(&json_path, format!("format {} is not {FORMAT}", header.format)));
+        }
+        let bytes = read(&tensor_path)?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| format(&tensor_path, error.to_string()))?;
+        let weights = |prefix: String, layers: Vec<Layer>| {
+            read_weights(&tensors, &prefix, layers).map_err(|message| format(&tensor_path, message))
+        };
+        let mut components = Vec::new();
+        for (index, ComponentFile { weight, layers }) in header.components.into_iter().enumerate() {
+            components.push(Component { weight, generator: weights(format!("components.{index}"), layers)? });
+        }
+        if components.is_empty() {
+            return Err(format(&json_path, "a model needs a component".into()));
+        }
+        let discriminator = match header.discriminator {
+            Some(DiscriminatorFile { derived, layers }) => {
+                Some(Discriminator { derived, net: weights("discriminator".into(), layers)? })
+            }
+            None => None,
+        };
+        Ok(Self { description: header.description, components, discriminator })
+    }
+
+    /// Writes the files of the artifact into a folder.
+    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        let header = ModelFile {
+            format: FORMAT,
+            components: self
+                .components
+                .iter()
+                .map(|c| ComponentFile { weight: c.weight, layers: c.generator.layers.clone() })
+                .collect(),
+            discriminator: self
+                .discriminator
+                .as_ref()
+                .map(|d| DiscriminatorFile { derived: d.derived.clone(), layers: d.net.layers.clone() }),
+            description: self.description.clone(),
+        };
+        let json_path = folder.join("model.json");
+        let format = |path: &Path, message: String| ModelError::Format { path: path.to_owned(), message };
+        let json = serde_json::to_vec_pretty(&header).map_err(|error| format(&json_path, error.to_string()))?;
+        write(&json_path, &json)?;
+
+        let mut tensors = BTreeMap::new();
+        for (index, component) in self.components.iter().enumerate() {
+            write_weights(&component.generator, &format!("components.{index}"), &mut tensors);
+        }
+        if let Some(discriminator) = &self.discriminator {
+            write_weights(&discriminator.net, "discriminator", &mut tensors);
+        }
+        let path = folder.join("model.safetensors");
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
+        });
+        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| format(&path, error.to_string()))?;
+        let bytes = safetensors::serialize(views, None).map_err(|error| format(&path, error.to_string()))?;
+        write(&path, &bytes)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    fs::write(path, bytes).map_err(|source| ModelError::Io { path: path.to_owned(), source })
+}
+
+type HostTensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn write_weights(weights: &Weights, prefix: &str, tensors: &mut HostTensors) {
+    let mut parameters = weights.parameters.as_slice();
+    let mut running = weights.running.as_slice();
+    for (index, layer) in weights.layers.iter().enumerate() {
+        for (name, shape) in layer.parameter_names().into_iter().zip(layer.shapes()) {
+            let (own, rest) = parameters.split_at(shape[0] * shape[1]);
+            parameters = rest;
+            tensors.insert(format!("{prefix}.{index}.{name}"), (shape.to_vec(), bytes(own)));
+        }
+        if let Layer::BatchNorm { channels, .. } = *layer {
+            for name in ["running_mean", "running_variance"] {
+                let (own, rest) = running.split_at(channels);
+                running = rest;
+                tensors.insert(format!("{prefix}.{index}.{name}"), (vec![1, channels], bytes(own)));
+            }
+        }
+    }
+}
+
+fn read_weights(tensors: &SafeTensors<'_>, prefix: &str, layers: Vec<Layer>) -> Result<Weights, String> {
+    let read = |name: String, shape: [usize; 2]| {
+        let view = tensors.tensor(&name).map_err(|error| format!("tensor `{name}`: {error}"))?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            return Err(format!("tensor `{name}` has shape {:?}, not {shape:?} of f32", view.shape()));
+        }
+        let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let numbers: Vec<f32> = numbers.collect();
+        if numbers.iter().all(|number| number.is_finite()) {
+            Ok(numbers)
+        } else {
+            Err(format!("tensor `{name}` is not finite"))
+        }
+    };
+    let mut weights = Weights { layers, parameters: Vec::new(), running: Vec::new() };
+    for (index, layer) in weights.layers.iter().enumerate() {
+        for (name, shape) in layer.parameter_names().into_iter().zip(layer.shapes()) {
+            weights.parameters.extend(read(format!("{prefix}.{index}.{name}"), shape)?);
+        }
+        if let Layer::BatchNorm { channels, .. } = *layer {
+            for name in ["running_mean", "running_variance"] {
+                weights.running.extend(read(format!("{prefix}.{index}.{name}"), [1, channels])?);
+            }
+        }
+    }
+    Ok(weights)
+}

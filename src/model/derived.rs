@@ -1,0 +1,244 @@
+//! What a discriminator sees: encoded coordinates, and derived observables as differentiable functions of them.
+//!
+//! Jet-pair observables live in the correlations of the coordinates, where generators fail first (SCIENCE: "traps"). They are
+//! logarithmic and standardised on the training events: ½ ln m², ½ ln(pT² + 25 GeV²), and η itself.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::ModelError;
+use crate::data::{
+    Coordinates, DataError, Description,
+    coordinates::{ColumnMap, ETA_SCALE, LOG_OFFSET, MASS_OFFSET, PT_THRESHOLD, RAW_BOUNDS},
+};
+
+/// The derived observables that a discriminator sees beside the coordinates, standardised.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Training means of their differentiable forms; 0 for those that a symmetry negates.
+    pub means: Vec<f64>,
+    /// Training deviations about these means.
+    pub deviations: Vec<f64>,
+}
+
+/// Rows of encoded events on the host with what a discriminator sees of them, `[events, width]`.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Row-major values.
+    pub values: Vec<f32>,
+    /// Numbers in a row.
+    pub width: usize,
+}
+
+impl Rows {
+    /// Events.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.width.max(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// One row.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width..(index + 1) * self.width]
+    }
+}
+
+impl Derived {
+    /// Standardises the observables of these names on encoded training rows.
+    pub fn fit(names: &[String], description: &Description, encoded: &[f32]) -> Result<Self, ModelError> {
+        if names.is_empty() {
+            return Ok(Self::default());
+        }
+        let width = description.coordinates.width();
+        let raw = raw_on_host(names, description, encoded, width)?;
+        let count = (encoded.len() / width.max(1)).max(1) as f64;
+        let mut fitted = Self { names: names.to_vec(), means: Vec::new(), deviations: Vec::new() };
+        for (column, name) in names.iter().enumerate() {
+            let values = || raw.iter().skip(column).step_by(names.len()).map(|&v| f64::from(v));
+            let mean = if name == "jj_eta" { 0.0 } else { values().sum::<f64>() / count };
+            let variance = values().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+            fitted.means.push(mean);
+            fitted.deviations.push(variance.sqrt().max(1e-6));
+        }
+        Ok(fitted)
+    }
+
+    /// Encoded rows with the derived observables appended, on the host.
+    pub fn append(&self, description: &Description, encoded: &[f32]) -> Result<Rows, ModelError> {
+        let width = description.coordinates.width();
+        let derived = self.names.len();
+        if derived == 0 {
+            return Ok(Rows { values: encoded.to_vec(), width });
+        }
+        let raw = raw_on_host(&self.names, description, encoded, width)?;
+        let mut values = Vec::with_capacity(encoded.len() + raw.len());
+        for (row, extra) in encoded.chunks_exact(width).zip(raw.chunks_exact(derived)) {
+            values.extend_from_slice(row);
+            let standard = extra.iter().zip(self.means.iter().zip(&self.deviations));
+            values.extend(standard.map(|(&v, (mean, deviation))| ((f64::from(v) - mean) / deviation) as f32));
+        }
+        Ok(Rows { values, width: width + derived })
+    }
+
+    /// Encoded rows `[batch, width]` with the derived observables appended, differentiably.
+    pub fn forward(&self, description: &Description, encoded: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+        if self.names.is_empty() {
+            return Ok(encoded);
+        }
+        let raw = raw(&self.names, description, &encoded)?;
+        let mut columns = vec![encoded];
+        for (column, (mean, deviation)) in raw.into_iter().zip(self.means.iter().zip(&self.deviations)) {
+            columns.push((column - *mean) / *deviation);
+        }
+        Ok(Tensor::cat(columns, 1))
+    }
+
+    /// The columns of a discriminator's input that change sign under each symmetry of the description.
+    pub fn flips(&self, description: &Description) -> Vec<Vec<usize>> {
+        let width = description.coordinates.width();
+        let turns_eta = |set: &[usize]| match description.coordinates {
+            Coordinates::Dijet { .. } => set.contains(&5) && set.contains(&6),
+            Coordinates::Columns(_) => {
+                let flipped =
+                    |name: &str| description.features.iter().position(|f| f == name).is_some_and(|i| set.contains(&i));
+                flipped("ljet1_eta") && flipped("ljet2_eta")
+            }
+        };
+        let odd = |set: &Vec<usize>| {
+            let mut set = set.clone();
+            if turns_eta(&set) {
+                set.extend(self.names.iter().enumerate().filter(|(_, name)| *name == "jj_eta").map(|(i, _)| width + i));
+            }
+            set
+        };
+        description.symmetries.iter().map(odd).collect()
+    }
+}
+
+/// The differentiable forms on the host, `[events, names]`; computed on the CPU so that every device sees the same numbers.
+fn raw_on_host(
+    names: &[String],
+    description: &Description,
+    encoded: &[f32],
+    width: usize,
+) -> Result<Vec<f32>, ModelError> {
+    let device = Device::flex();
+    let mut values = Vec::with_capacity(encoded.len() / width.max(1) * names.len());
+    for chunk in encoded.chunks(width * 16_384) {
+        let rows = chunk.len() / width;
+        let tensor = Tensor::<2>::from_data(TensorData::new(chunk.to_vec(), [rows, width]), &device);
+        let columns = raw(names, description, &tensor)?;
+        values.extend(host(Tensor::cat(columns, 1))?);
+    }
+    Ok(values)
+}
+
+/// Brings a tensor's numbers to the host, row-major.
+pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
+    tensor
+        .try_into_vec_as::<f32>()
+        .map_err(|error| ModelError::Device(crate::device::DeviceError::Failed(error.to_string())))
+}
+
+fn raw(names: &[String], description: &Description, encoded: &Tensor<2>) -> Result<Vec<Tensor<2>>, ModelError> {
+    let jets = Jets::decode(description, encoded)?;
+    Ok(names.iter().map(|name| jets.observable(name)).collect())
+}
+
+/// Two jets in physical units as column tensors `[batch, 1]`, jet 1 at φ = 0.
+struct Jets {
+    pt: [Tensor<2>; 2],
+    eta: [Tensor<2>; 2],
+    mass: [Tensor<2>; 2],
+    phi: Tensor<2>,
+}
+
+impl Jets {
+    fn decode(description: &Description, encoded: &Tensor<2>) -> Result<Self, ModelError> {
+        let column = |index: usize| encoded.clone().slice([0..encoded.dims()[0], index..index + 1]);
+        match &description.coordinates {
+            Coordinates::Dijet { means, deviations } => {
+                Ok(Self::from_dijet(|index| column(index) * deviations[index] + means[index]))
+            }
+            Coordinates::Columns(maps) => {
+                let feature = |name: &str| {
+                    let missing = || DataError::NoColumn { name: name.to_owned(), known: description.features.clone() };
+                    let index = description.features.iter().position(|feature| feature == name).ok_or_else(missing)?;
+                    decode(&maps[index], column(index), name)
+                };
+                Ok(Self {
+                    pt: [feature("ljet1_pt")?, feature("ljet2_pt")?],
+                    eta: [feature("ljet1_eta")?, feature("ljet2_eta")?],
+                    mass: [feature("ljet1_M")?, feature("ljet2_M")?],
+                    phi: feature("ljet2_phi")?,
+                })
+            }
+        }
+    }
+
+    /// Inverts the dijet coordinates; `raw(i)` is the i-th before standardisation.
+    fn from_dijet(raw: impl Fn(usize) -> Tensor<2>) -> Self {
+        let exp = |index: usize| {
+            let (low, high) = RAW_BOUNDS[index];
+            raw(index).clamp(low, high).exp()
+        };
+        let pt2 = (exp(0) - LOG_OFFSET).clamp_min(0.0).exp() * PT_THRESHOLD;
+        let pt1 = (exp(1) - LOG_OFFSET).clamp_min(0.0).exp() * pt2.clone();
+        let mass = |index: usize, pt: &Tensor<2>| (exp(index) * pt.clone() - MASS_OFFSET).clamp_min(0.0);
+        let pi = std::f64::consts::PI;
+        let phi = ((exp(4) - LOG_OFFSET).neg() + pi).clamp(0.0, pi);
+        // η = bound · (2Φ(g) − 1) = bound · erf(g/√2).
+        let eta = |g: Tensor<2>| (g * std::f64::consts::FRAC_1_SQRT_2).erf() * ETA_SCALE;
+        let (sum, difference) = (raw(5), raw(6));
+        Self {
+            mass: [mass(2, &pt1), mass(3, &pt2)],
+            eta: [eta(sum.clone() + difference.clone()), eta(sum - difference)],
+            pt: [pt1, pt2],
+            phi,
+        }
+    }
+
+    fn observable(&self, name: &str) -> Tensor<2> {
+        let [pt1, pt2] = &self.pt;
+        let x = pt1.clone() + pt2.clone() * self.phi.clone().cos();
+        let y = pt2.clone() * self.phi.clone().sin();
+        let pt_squared = x.square() + y.square();
+        if name == "jj_pt" {
+            return (pt_squared + 25.0).log() * 0.5;
+        }
+        // sinh and cosh by one exponential each.
+        let (grow, shrink): (Vec<_>, Vec<_>) =
+            self.eta.iter().map(|eta| (eta.clone().exp(), eta.clone().neg().exp())).unzip();
+        let z = |jet: usize| self.pt[jet].clone() * (grow[jet].clone() - shrink[jet].clone()) * 0.5;
+        let pz = z(0) + z(1);
+        if name == "jj_eta" {
+            return (pz / (pt_squared + 25.0).sqrt()).asinh();
+        }
+        let energy = |jet: usize| {
+            let momentum = self.pt[jet].clone() * (grow[jet].clone() + shrink[jet].clone()) * 0.5;
+            (momentum.square() + self.mass[jet].clone().square()).sqrt()
+        };
+        let energy = energy(0) + energy(1);
+        ((energy.square() - pz.square() - pt_squared).clamp_min(1e4)).log() * 0.5
+    }
+}
+
+fn decode(map: &ColumnMap, column: Tensor<2>, name: &str) -> Result<Tensor<2>, DataError> {
+    Ok(match *map {
+        ColumnMap::Standard { mean, deviation } => column * deviation + mean,
+        ColumnMap::Log { mean, deviation } => (column * deviation + mean).clamp_max(20.0).exp(),
+        ColumnMap::MinMax { min, max } => (column + 1.0) * ((max - min) / 2.0) + min,
+        ColumnMap::Quantile { .. } => {
+            return Err(DataError::Unusable(format!(
+                "the derived observables need `{name}`, whose quantile map has no useful gradient; use `log` or `standard`"
+            )));
+        }
+    })
+}

@@ -1,0 +1,113 @@
+//! Opens the tensor device of a name, and says which are there.
+
+use burn::tensor::Device;
+
+use crate::device::{DeviceError, DeviceName};
+
+/// A device with what was found out about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name for `--device`.
+    pub device: DeviceName,
+    /// What it is, or why it is not available and what to do.
+    pub status: Result<String, String>,
+}
+
+/// All devices that a build could have, each with its state on this machine.
+pub fn devices() -> Vec<Found> {
+    let cpu = Found { device: DeviceName::Cpu, status: Ok("pure-Rust CPU (burn flex)".to_owned()) };
+    let mut found = vec![cpu, Found { device: DeviceName::Libtorch, status: libtorch() }];
+    let gpus = cuda_devices();
+    if gpus == 0 {
+        found.push(Found { device: DeviceName::LibtorchCuda(0), status: cuda(0) });
+    }
+    found.extend((0..gpus).map(|i| Found { device: DeviceName::LibtorchCuda(i), status: cuda(i) }));
+    found
+}
+
+/// Opens a device, without autodiff. With libtorch, one thread for one stage: more gain nothing on small nets and cost
+/// determinism.
+pub fn open(device: DeviceName) -> Result<Device, DeviceError> {
+    let unavailable = |reason| DeviceError::Unavailable { device, reason };
+    match device {
+        DeviceName::Cpu => Ok(Device::flex()),
+        DeviceName::Libtorch => libtorch().map_err(unavailable).and_then(|_| torch_device(device)),
+        DeviceName::LibtorchCuda(index) => cuda(index).map_err(unavailable).and_then(|_| torch_device(device)),
+    }
+}
+
+#[cfg(not(feature = "libtorch"))]
+mod torch {
+    use super::{Device, DeviceError, DeviceName};
+
+    const MISSING: &str =
+        "this program was built without libtorch; run `scripts/libtorch`, then build with `--features libtorch`";
+
+    pub(super) fn libtorch() -> Result<String, String> {
+        Err(MISSING.to_owned())
+    }
+
+    pub(super) fn cuda_devices() -> usize {
+        0
+    }
+
+    pub(super) fn cuda(_index: usize) -> Result<String, String> {
+        Err(MISSING.to_owned())
+    }
+
+    pub(super) fn torch_device(device: DeviceName) -> Result<Device, DeviceError> {
+        Err(DeviceError::Unavailable { device, reason: MISSING.to_owned() })
+    }
+}
+
+#[cfg(feature = "libtorch")]
+mod torch {
+    use super::{Device, DeviceError, DeviceName};
+
+    // The two functions on libtorch's threads return nothing and cannot fail.
+    pub(super) fn libtorch() -> Result<String, String> {
+        tch::set_num_threads(1);
+        Ok("libtorch on the CPU".to_owned())
+    }
+
+    pub(super) fn cuda_devices() -> usize {
+        if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 }
+    }
+
+    pub(super) fn cuda(index: usize) -> Result<String, String> {
+        match cuda_devices() {
+            0 => Err("libtorch found no CUDA device: this needs an NVIDIA GPU, its driver, and a libtorch with CUDA"
+                .to_owned()),
+            n if index >= n => Err(format!("there are {n} CUDA devices, numbered from 0")),
+            _ => Ok("libtorch on an NVIDIA GPU".to_owned()),
+        }
+    }
+
+    #[expect(deprecated, reason = "burn 0.22 still supports its libtorch devices")]
+    #[expect(clippy::unnecessary_wraps, reason = "the build without libtorch fails here")]
+    pub(super) fn torch_device(device: DeviceName) -> Result<Device, DeviceError> {
+        Ok(match device {
+            DeviceName::LibtorchCuda(index) => Device::libtorch_cuda(index),
+            DeviceName::Libtorch | DeviceName::Cpu => Device::libtorch(),
+        })
+    }
+}
+
+use torch::{cuda, cuda_devices, libtorch, torch_device};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        assert!(open(DeviceName::Cpu).is_ok());
+        assert!(devices().iter().any(|found| found.device == DeviceName::Cpu && found.status.is_ok()));
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+        let error = open(DeviceName::LibtorchCuda(99)).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("device `libtorch-cuda:99` is not available: "), "{error}");
+    }
+}

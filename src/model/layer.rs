@@ -1,0 +1,113 @@
+//! The layers that nets are made of, as data: their parameters' shapes, and how they start.
+//!
+//! Activations are rows `[batch, features]` throughout; a convolution's features are its channels × height × width.
+
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use serde::{Deserialize, Serialize};
+
+/// Slope of leaky ReLU below 0.
+pub const LEAK: f64 = 0.2;
+/// Added to the variance in batch normalisation (PreciseGAN's value).
+pub const NORM_EPSILON: f64 = 1e-3;
+
+/// One layer of a net.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "layer", deny_unknown_fields)]
+pub enum Layer {
+    /// x W + b, W of shape `[inputs, outputs]`.
+    Linear {
+        /// Features in.
+        inputs: usize,
+        /// Features out.
+        outputs: usize,
+    },
+    /// max(x, 0.2 x).
+    LeakyRelu,
+    /// tanh.
+    Tanh,
+    /// Batch normalisation over the batch and the `spatial` positions of each channel, with an affine map after it.
+    BatchNorm {
+        /// Channels.
+        channels: usize,
+        /// Positions in a channel; 1 after a linear layer.
+        spatial: usize,
+    },
+    /// x · scale + shift by feature: a batch normalisation that has been frozen.
+    Affine {
+        /// Features.
+        features: usize,
+    },
+    /// Inverted dropout in training, nothing in evaluation.
+    Dropout {
+        /// The share of features that is dropped.
+        share: f64,
+    },
+    /// 2-D convolution, stride 1.
+    Conv(Convolution),
+    /// 2-D transposed convolution, stride 1.
+    ConvTranspose(Convolution),
+}
+
+/// The shape of a convolution on square images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Convolution {
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// Side of the image that comes in.
+    pub side: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Padding on every side (convolution), or crop (transposed).
+    pub padding: usize,
+    /// Zeros appended to the right and the bottom before the layer.
+    pub append: usize,
+}
+
+impl Layer {
+    /// Shapes of the layer's parameters, each `[rows, columns]`: weight, then bias (or scale, then shift).
+    pub fn shapes(&self) -> Vec<[usize; 2]> {
+        match *self {
+            Self::Linear { inputs, outputs } => vec![[inputs, outputs], [1, outputs]],
+            Self::BatchNorm { channels: n, .. } | Self::Affine { features: n } => vec![[1, n], [1, n]],
+            Self::Conv(c) => vec![[c.outputs, c.inputs * c.kernel * c.kernel], [1, c.outputs]],
+            Self::ConvTranspose(c) => vec![[c.inputs, c.outputs * c.kernel * c.kernel], [1, c.outputs]],
+            Self::LeakyRelu | Self::Tanh | Self::Dropout { .. } => Vec::new(),
+        }
+    }
+
+    /// Names of the parameters, in the order of [`shapes`](Self::shapes).
+    pub fn parameter_names(&self) -> [&'static str; 2] {
+        match self {
+            Self::BatchNorm { .. } | Self::Affine { .. } => ["scale", "shift"],
+            _ => ["weight", "bias"],
+        }
+    }
+
+    /// Numbers in all parameters.
+    pub fn size(&self) -> usize {
+        self.shapes().iter().map(|[rows, columns]| rows * columns).sum()
+    }
+
+    /// Appends fresh parameters: weights normal with variance 2 / fan-in (He et al. 2015), biases 0, scales 1.
+    pub fn initialise(&self, rng: &mut ChaCha8Rng, parameters: &mut Vec<f32>) {
+        let fan_in = match *self {
+            Self::Linear { inputs, .. } => inputs,
+            Self::Conv(c) => c.inputs * c.kernel * c.kernel,
+            // Each output position of a stride-1 transposed convolution sums this many products.
+            Self::ConvTranspose(c) => c.inputs * c.kernel * c.kernel,
+            Self::BatchNorm { channels: n, .. } | Self::Affine { features: n } => {
+                parameters.extend(std::iter::repeat_n(1.0, n).chain(std::iter::repeat_n(0.0, n)));
+                return;
+            }
+            Self::LeakyRelu | Self::Tanh | Self::Dropout { .. } => return,
+        };
+        let [[rows, columns], [_, biases]] = self.shapes()[..] else { return };
+        let Ok(normal) = Normal::new(0.0f32, (2.0 / fan_in as f32).sqrt()) else { return };
+        parameters.extend(normal.sample_iter(rng).take(rows * columns));
+        parameters.extend(std::iter::repeat_n(0.0, biases));
+    }
+}

@@ -1,0 +1,197 @@
+//! Drafts: the stages of a file as far as they can be read, with every mistake noted on the way.
+
+use serde::Deserialize;
+
+use super::{
+    de::NodeDeserializer,
+    diagnostics::{Diagnostic, Place},
+    fault::suggest,
+    mend,
+    node::{Entry, Node, Scalar, Value, shorten},
+    parameters::Parameters,
+};
+use crate::stage::Stage;
+
+/// Keys at the top of a pipeline file.
+const TOP: [&str; 4] = ["name", "seed", "params", "stages"];
+/// Keys that every stage has beside those of its kind.
+pub(super) const COMMON: [&str; 2] = ["kind", "seed"];
+
+/// A file as far as it can be read.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) name: Option<String>,
+    pub(super) stages: Vec<DraftStage>,
+}
+
+/// A stage as far as it can be read.
+pub(super) struct DraftStage {
+    pub(super) name: String,
+    /// Where its name stands.
+    pub(super) place: Place,
+    pub(super) node: Node,
+    pub(super) seed: u64,
+    /// `None` if its kind is not known, or if it is past mending.
+    pub(super) stage: Option<Stage>,
+    /// Dotted paths of the fields that hold stand-ins; empty for a stage without mistakes.
+    pub(super) faulty: Vec<String>,
+}
+
+impl DraftStage {
+    /// Whether this field, or what it stands in, has a mistake that is already known.
+    pub(super) fn is_faulty(&self, field: &str) -> bool {
+        self.faulty
+            .iter()
+            .any(|path| field.strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    }
+
+    /// The place of a field, or of the nearest thing that exists.
+    pub(super) fn locate(&self, field: &str) -> (Place, Option<Place>) {
+        self.node.nearest(field).unwrap_or((self.place, None))
+    }
+}
+
+/// Reads the whole file.
+pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
+    let place = root.place;
+    let Value::Map(entries) = root.value else {
+        mistakes.push(
+            Diagnostic::new(format!("a pipeline is a map with `stages:`, not {}", root.in_words()), place)
+                .help("`pgan-pipe init` writes a pipeline to start from"),
+        );
+        return Draft::default();
+    };
+    for entry in &entries {
+        if !TOP.contains(&&*entry.key) {
+            let message = format!("a pipeline has no `{}` at the top", shorten(&entry.key));
+            mistakes.push(suggest(Diagnostic::new(message, entry.place).label("unknown key"), &entry.key, &TOP));
+        }
+    }
+    let take = |key: &str| entries.iter().find(|entry| entry.key == key);
+    let no_params = Node::new(Value::Map(Vec::new()), Place::Whole);
+    let params = section(take("params"), &no_params, mistakes);
+    let mut parameters = Parameters::new(params, mistakes);
+
+    let mut seed = 0;
+    if let Some(mut entry) = take("seed").cloned() {
+        parameters.put_in(&mut entry.value, mistakes);
+        seed = read(&entry, mistakes).unwrap_or(0);
+    }
+    let mut name = None;
+    if let Some(mut entry) = take("name").cloned() {
+        parameters.put_in(&mut entry.value, mistakes);
+        name = read::<String>(&entry, mistakes);
+        if let Some(name) = name.as_deref().filter(|name| !is_pipeline_name(name)) {
+            mistakes.push(
+                Diagnostic::new(format!("`{}` cannot name a pipeline", shorten(name)), entry.value.place)
+                    .help("a name holds letters, digits, `-`, `_` and `.`, and starts with a letter or digit"),
+            );
+        }
+    }
+    let Some(stages) = take("stages") else {
+        mistakes.push(
+            Diagnostic::new("the pipeline has no `stages`", place)
+                .help("`pgan-pipe init` writes a pipeline to start from"),
+        );
+        return Draft { name, stages: Vec::new() };
+    };
+    let entries = section(Some(stages), &no_params, mistakes);
+    if entries.is_empty() && matches!(stages.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null)) {
+        mistakes.push(Diagnostic::new("the pipeline has no stages", stages.place).label("nothing to run"));
+    }
+    let stages = entries
+        .iter()
+        .map(|entry| {
+            let mut entry = entry.clone();
+            parameters.put_in(&mut entry.value, mistakes);
+            draft_stage(entry, seed, mistakes)
+        })
+        .collect();
+    Draft { name, stages }
+}
+
+/// The entries of a map at the top of the file.
+fn section<'a>(entry: Option<&'a Entry>, none: &'a Node, mistakes: &mut Vec<Diagnostic>) -> &'a [Entry] {
+    let Some(entry) = entry else { return none.entries().unwrap_or_default() };
+    if !matches!(entry.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null)) {
+        let message = format!("`{}` must be a map, not {}", entry.key, entry.value.in_words());
+        mistakes.push(Diagnostic::new(message, entry.place).label("write `NAME:` lines below, indented"));
+    }
+    entry.value.entries().unwrap_or_default()
+}
+
+/// Reads a value by itself.
+fn read<'de, T: Deserialize<'de>>(entry: &Entry, mistakes: &mut Vec<Diagnostic>) -> Option<T> {
+    match T::deserialize(NodeDeserializer::new(&entry.value)) {
+        Ok(value) => Some(value),
+        Err(_) if matches!(entry.value.value, Value::StandIn) => None,
+        Err(fault) => {
+            mistakes.push(fault.under(&entry.key).diagnostic(&entry.key, entry.value.place));
+            None
+        }
+    }
+}
+
+fn is_pipeline_name(name: &str) -> bool {
+    name.len() <= 100
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn is_stage_name(name: &str) -> bool {
+    name.len() <= 100
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) -> DraftStage {
+    let Entry { key: name, place, value: node } = entry;
+    if !is_stage_name(&name) {
+        mistakes.push(
+            Diagnostic::new(format!("`{}` cannot name a stage", shorten(&name)), place)
+                .help("a name holds letters, digits, `-` and `_`, and starts with a letter"),
+        );
+    }
+    let mut draft = DraftStage { name, place, node, seed: default_seed, stage: None, faulty: Vec::new() };
+    if let Some(entry) = draft.node.entry("seed") {
+        match read(entry, mistakes) {
+            Some(seed) => draft.seed = seed,
+            None => draft.faulty.push("seed".into()),
+        }
+    }
+    if let Some(kind) = kind(&draft, mistakes) {
+        (draft.stage, draft.faulty) = mend::read(kind, &draft, mistakes);
+    }
+    draft
+}
+
+/// The kind, if it is a known one.
+fn kind(draft: &DraftStage, mistakes: &mut Vec<Diagnostic>) -> Option<&'static str> {
+    let known = Stage::KINDS.join("`, `");
+    let mistake = match (&draft.node.value, draft.node.entry("kind")) {
+        (Value::StandIn, _) => return None,
+        (Value::Map(_), Some(entry)) => match &entry.value.value {
+            Value::Scalar(text, scalar) if *scalar != Scalar::Null => {
+                if let Some(kind) = Stage::KINDS.iter().find(|kind| *kind == text) {
+                    return Some(kind);
+                }
+                let message = format!("there is no stage kind `{}`", shorten(text));
+                let found = Diagnostic::new(message, entry.value.place).label("unknown kind");
+                suggest(found, text, Stage::KINDS).from_origin(entry.value.origin)
+            }
+            Value::StandIn => return None,
+            _ => Diagnostic::new(format!("`kind` is {}, not a name", entry.value.in_words()), entry.value.place)
+                .help(format!("kinds are `{known}`")),
+        },
+        (Value::Map(_) | Value::Scalar(_, Scalar::Null), _) => {
+            Diagnostic::new(format!("the stage `{}` has no `kind`", draft.name), draft.place)
+                .help(format!("kinds are `{known}`"))
+        }
+        _ => {
+            Diagnostic::new(format!("the stage `{}` is {}, not a map", draft.name, draft.node.in_words()), draft.place)
+                .help(format!("write `kind:` and its fields below the name; kinds are `{known}`"))
+        }
+    };
+    mistakes.push(mistake);
+    None
+}

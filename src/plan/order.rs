@@ -1,0 +1,122 @@
+//! The order of a run: which stages take part, and each after those whose results it takes.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+};
+
+use petgraph::{
+    Direction::{Incoming, Outgoing},
+    graph::{DiGraph, NodeIndex},
+    visit::EdgeRef,
+};
+
+use super::{PlanError, PlannedStage, StageState};
+use crate::{pipeline::Pipeline, stage::nearest};
+
+/// The stages in the order in which they can run, and their graph by position.
+pub(super) struct Order {
+    pub(super) stages: Vec<PlannedStage>,
+    pub(super) graph: DiGraph<usize, &'static str>,
+}
+
+pub(super) fn order(pipeline: &Pipeline, targets: &[String], force: &[String]) -> Result<Order, PlanError> {
+    let names = pipeline.stages.iter().enumerate().map(|(index, declared)| (declared.name.as_str(), index)).collect();
+    for name in force {
+        find(&names, name)?;
+    }
+    let whole = whole_graph(pipeline, &names)?;
+    let wanted = match targets {
+        [] => (0..pipeline.stages.len()).collect(),
+        _ => ancestors(&whole, targets.iter().map(|name| find(&names, name)).collect::<Result<_, _>>()?),
+    };
+    let order = topological(&whole, &wanted);
+    if order.len() < wanted.len() {
+        let stuck = wanted.into_iter().filter(|index| !order.contains(index));
+        return Err(PlanError::Cycle { stages: stuck.map(|index| pipeline.stages[index].name.clone()).collect() });
+    }
+    Ok(ordered(pipeline, &whole, &order))
+}
+
+fn find(names: &BTreeMap<&str, usize>, name: &str) -> Result<usize, PlanError> {
+    names.get(name).copied().ok_or_else(|| {
+        let known: Vec<&str> = names.keys().copied().collect();
+        let help = match nearest(name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("its stages are `{}`", known.join("`, `")),
+        };
+        PlanError::UnknownStage { name: name.to_owned(), help }
+    })
+}
+
+/// The graph of all stages; nodes are indices in `pipeline.stages`, edges stand in the order of the ports.
+fn whole_graph(pipeline: &Pipeline, names: &BTreeMap<&str, usize>) -> Result<DiGraph<usize, &'static str>, PlanError> {
+    let mut graph = DiGraph::new();
+    for index in 0..pipeline.stages.len() {
+        graph.add_node(index);
+    }
+    for (index, declared) in pipeline.stages.iter().enumerate() {
+        for port in declared.stage.ports() {
+            let producer = names.get(port.reference).ok_or_else(|| PlanError::UnknownReference {
+                stage: declared.name.clone(),
+                reference: port.reference.to_owned(),
+            })?;
+            graph.add_edge(NodeIndex::new(*producer), NodeIndex::new(index), port.role);
+        }
+    }
+    Ok(graph)
+}
+
+fn ancestors(graph: &DiGraph<usize, &'static str>, mut open: Vec<usize>) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    while let Some(index) = open.pop() {
+        if found.insert(index) {
+            open.extend(graph.neighbors_directed(NodeIndex::new(index), Incoming).map(NodeIndex::index));
+        }
+    }
+    found
+}
+
+/// Kahn's order with the earliest stage of the file first; stages in a cycle are left out.
+fn topological(graph: &DiGraph<usize, &'static str>, wanted: &BTreeSet<usize>) -> Vec<usize> {
+    let mut missing = vec![0; graph.node_count()];
+    for &index in wanted {
+        missing[index] = graph.edges_directed(NodeIndex::new(index), Incoming).count();
+    }
+    let mut ready: BinaryHeap<_> = wanted.iter().filter(|&&index| missing[index] == 0).map(|&i| Reverse(i)).collect();
+    let mut order = Vec::new();
+    while let Some(Reverse(index)) = ready.pop() {
+        order.push(index);
+        for next in graph.neighbors_directed(NodeIndex::new(index), Outgoing).map(NodeIndex::index) {
+            if wanted.contains(&next) {
+                missing[next] -= 1;
+                if missing[next] == 0 {
+                    ready.push(Reverse(next));
+                }
+            }
+        }
+    }
+    order
+}
+
+fn ordered(pipeline: &Pipeline, whole: &DiGraph<usize, &'static str>, order: &[usize]) -> Order {
+    let mut position = vec![0; pipeline.stages.len()];
+    let mut graph = DiGraph::new();
+    let mut stages = Vec::new();
+    for (i, &index) in order.iter().enumerate() {
+        position[index] = i;
+        graph.add_node(i);
+        let mut edges: Vec<_> = whole.edges_directed(NodeIndex::new(index), Incoming).collect();
+        edges.sort_unstable_by_key(EdgeRef::id);
+        let inputs: Vec<_> = edges.iter().map(|edge| (*edge.weight(), edge.source().index())).collect();
+        for &(role, producer) in &inputs {
+            graph.add_edge(NodeIndex::new(position[producer]), NodeIndex::new(i), role);
+        }
+        let declared = &pipeline.stages[index];
+        let (name, kind) = (declared.name.clone(), declared.stage.kind());
+        // The planner puts the true state in.
+        let state = StageState::DependsOn { stages: Vec::new(), why: Vec::new() };
+        stages.push(PlannedStage { index, name, kind, inputs, state });
+    }
+    Order { stages, graph }
+}

@@ -1,0 +1,125 @@
+//! Why a stage runs: what differs from the last run of the stage of the same name, kind and pipeline.
+
+use std::{cell::OnceCell, collections::BTreeMap};
+
+use serde_json::Value;
+
+use super::Reason;
+use crate::{
+    digest::Digest,
+    key::KeyMaterial,
+    stage::Stage,
+    store::{Damage, Record, Store},
+};
+
+/// The last runs of a pipeline's stages. The store is read at the first question: a run that finds everything cached asks none.
+#[derive(Debug)]
+pub(crate) struct History {
+    store: Store,
+    pipeline: String,
+    /// By stage name and kind.
+    last: OnceCell<BTreeMap<(String, String), Record>>,
+}
+
+impl History {
+    pub(crate) fn new(store: &Store, pipeline: &str) -> Self {
+        Self { store: store.clone(), pipeline: pipeline.to_owned(), last: OnceCell::new() }
+    }
+
+    /// The last record of the stage of this name and kind. A history that cannot be read is empty: it only explains.
+    pub(crate) fn last(&self, stage: &str, kind: &str) -> Option<&Record> {
+        self.last.get_or_init(|| self.read()).get(&(stage.to_owned(), kind.to_owned()))
+    }
+
+    fn read(&self) -> BTreeMap<(String, String), Record> {
+        let mut last: BTreeMap<(String, String), Record> = BTreeMap::new();
+        for record in self.store.list().unwrap_or_default().into_iter().map(|entry| entry.record) {
+            if record.provenance.pipeline != self.pipeline {
+                continue;
+            }
+            let name = (record.provenance.stage.clone(), record.material.kind.clone());
+            if last.get(&name).is_none_or(|other| started(other) < started(&record)) {
+                last.insert(name, record);
+            }
+        }
+        last
+    }
+}
+
+fn started(record: &Record) -> Option<jiff::Timestamp> {
+    record.provenance.started.parse().ok()
+}
+
+/// The files of a result that are not as they were stored.
+pub(crate) fn damaged(damage: Vec<Damage>) -> Vec<Reason> {
+    let reason = |damage: Damage| match damage.missing {
+        true => Reason::Missing { file: damage.file },
+        false => Reason::Corrupted { file: damage.file },
+    };
+    damage.into_iter().map(reason).collect()
+}
+
+/// What differs between the last run of a stage and now. Roles that `now` does not have yet are left out if `partial`.
+pub(crate) fn changes(last: Option<&Record>, now: &KeyMaterial, stage: &Stage, partial: bool) -> Vec<Reason> {
+    let Some(last) = last else { return vec![Reason::NeverRan] };
+    let old = &last.material;
+    let mut reasons = Vec::new();
+    if old.version != now.version {
+        reasons.push(Reason::Version { old: old.version, new: now.version });
+    }
+    if old.seed != now.seed {
+        reasons.push(Reason::Seed { old: old.seed, new: now.seed });
+    }
+    compare("", Some(&old.parameters), Some(&now.parameters), &mut reasons);
+    sources(last, now, stage, &mut reasons);
+    let roles: Vec<&String> = match partial {
+        true => now.inputs.keys().collect(),
+        false => now.inputs.keys().chain(old.inputs.keys().filter(|role| !now.inputs.contains_key(*role))).collect(),
+    };
+    for role in roles {
+        inputs(role, last, now, stage, &mut reasons);
+    }
+    reasons
+}
+
+/// Walks two values in parallel and reports the leaves that differ.
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, reasons: &mut Vec<Reason>) {
+    if old == new {
+        return;
+    }
+    if let (Some(Value::Object(old)), Some(Value::Object(new))) = (old, new) {
+        let gone = old.keys().filter(|name| !new.contains_key(*name));
+        for name in new.keys().chain(gone) {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            compare(&path, old.get(name), new.get(name), reasons);
+        }
+    } else {
+        reasons.push(Reason::Parameter { name: path.to_owned(), old: old.cloned(), new: new.cloned() });
+    }
+}
+
+fn sources(last: &Record, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
+    let old = &last.material.sources;
+    let gone = old.keys().filter(|field| !now.sources.contains_key(*field));
+    for field in now.sources.keys().chain(gone) {
+        if old.get(field) != now.sources.get(field) {
+            let written = stage.sources().into_iter().find(|source| source.field == field);
+            let path = written.map(|source| source.path.to_owned());
+            let path = path.or_else(|| last.provenance.sources.get(field).cloned()).unwrap_or_default();
+            reasons.push(Reason::Source { field: field.clone(), path });
+        }
+    }
+}
+
+fn inputs(role: &str, last: &Record, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
+    let digests = |material: &KeyMaterial| -> Vec<Digest> { material.inputs.get(role).cloned().unwrap_or_default() };
+    let (old, new) = (digests(&last.material), digests(now));
+    let names: Vec<&str> =
+        stage.ports().into_iter().filter(|port| port.role == role).map(|port| port.reference).collect();
+    let old_names = last.provenance.inputs.get(role);
+    for i in (0..old.len().max(new.len())).filter(|&i| old.get(i) != new.get(i)) {
+        let old_name = || old_names.and_then(|names| names.get(i)).map(String::as_str);
+        let stage = names.get(i).copied().or_else(old_name).unwrap_or_default();
+        reasons.push(Reason::Input { role: role.to_owned(), stage: stage.to_owned() });
+    }
+}

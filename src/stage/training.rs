@@ -1,0 +1,147 @@
+//! What the stages that train share: reading the data as a discriminator sees it, and checks of options against the data.
+
+use burn::tensor::Device;
+
+use super::{Context, Problem, Stage, StageError, Upstream};
+use crate::{
+    data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
+    model::{Derived, ModelError, device},
+    train::{
+        config::StrataConfig,
+        reals::{Reals, Strata},
+    },
+};
+
+/// The dataset of a training stage on the host, with the device to train on.
+pub(super) struct Material {
+    pub(super) dataset: Dataset,
+    pub(super) encoded: Vec<f32>,
+    pub(super) device: Device,
+}
+
+impl Material {
+    pub(super) fn load(context: &Context<'_>) -> Result<Self, StageError> {
+        let dataset = Dataset::load(context.input("data")?)?;
+        let encoded = dataset.description.coordinates.encode(&dataset.train)?;
+        Ok(Self { dataset, encoded, device: device::open(context.device)? })
+    }
+
+    /// All training events as a discriminator with these derived observables sees them.
+    pub(super) fn reals(
+        &self,
+        derived: &Derived,
+        strata: Option<&StrataConfig>,
+        batch: usize,
+    ) -> Result<Reals, StageError> {
+        let description = &self.dataset.description;
+        let rows = derived.append(description, &self.encoded)?;
+        let strata = match (strata, &description.tail) {
+            (Some(config), Some(tail)) => {
+                let values = description.observables.values(&self.dataset.train, &tail.observable)?;
+                Strata::new(config, &values, tail.above, batch)?
+            }
+            (Some(_), None) => return Err(StageError::Unusable("`strata` needs a dataset with a `tail`".into())),
+            (None, _) => Strata::all(rows.len(), batch),
+        };
+        Ok(Reals::new(rows, derived.flips(description), strata))
+    }
+
+    /// Indices of the training events in the tail.
+    pub(super) fn tail_events(&self) -> Result<Vec<usize>, StageError> {
+        let description = &self.dataset.description;
+        let Some(tail) = &description.tail else {
+            return Err(StageError::Unusable("the dataset names no `tail`".into()));
+        };
+        let values = description.observables.values(&self.dataset.train, &tail.observable)?;
+        let events: Vec<usize> = (0..values.len()).filter(|&i| values[i] > tail.above).collect();
+        if events.len() < 2 {
+            return Err(StageError::Unusable(format!(
+                "only {} training events have {} above {}: nothing to learn the tail from",
+                events.len(),
+                tail.observable,
+                tail.above
+            )));
+        }
+        Ok(events)
+    }
+
+    /// The share of events, given as encoded rows, that lie in the tail; 0 without a tail.
+    pub(super) fn tail_mass(&self, encoded: &[f32], context: &Context<'_>) -> Result<f64, StageError> {
+        let description = &self.dataset.description;
+        let Some(tail) = &description.tail else { return Ok(0.0) };
+        let mut signs = context.streams.stream("signs");
+        let events = description.coordinates.decode(encoded, &description.features, &mut signs)?;
+        let values = description.observables.values(&events, &tail.observable)?;
+        Ok(values.iter().filter(|&&value| value > tail.above).count() as f64 / values.len().max(1) as f64)
+    }
+}
+
+/// Reports training steps to the context.
+pub(super) fn report<'a>(context: &'a mut Context<'_>, steps: u64) -> impl FnMut(u64, &[(&'static str, f64)]) + 'a {
+    move |step, values| context.step(step, steps, values)
+}
+
+/// A model error as a stage's.
+pub(super) fn on_device(what: &str) -> impl FnOnce() -> StageError + '_ {
+    move || {
+        StageError::Model(ModelError::Device(crate::device::DeviceError::Failed(format!(
+            "{what} could not be read back"
+        ))))
+    }
+}
+
+/// What does not fit between a training stage's options and its dataset.
+pub(super) fn mismatches(
+    upstream: &Upstream<'_>,
+    observables: Option<&[String]>,
+    strata: Option<&StrataConfig>,
+    needs_tail: Option<&'static str>,
+) -> Vec<Problem> {
+    let Some(Stage::Dataset(data)) = upstream.get("data").and_then(|stages| stages.first()) else { return Vec::new() };
+    let mut problems = Vec::new();
+    let derived = data.observables.names();
+    for (index, name) in observables.unwrap_or_default().iter().enumerate() {
+        if !derived.contains(&name.as_str()) {
+            let message = format!("`{name}` is no derived observable of the dataset `observables`");
+            problems.push(
+                Problem::new(format!("discriminator.observables.{index}"), message)
+                    .suggest(name, derived.iter().copied()),
+            );
+        }
+    }
+    if observables.is_some_and(|names| !names.is_empty())
+        && matches!(&data.coordinates, CoordinatesChoice::Columns(maps) if maps.values().any(|map| *map == MapChoice::Quantile))
+    {
+        let message = "derived observables cannot be differentiated through `quantile` coordinates";
+        problems
+            .push(Problem::new("discriminator.observables", message).help("use `log` or `standard` in the dataset"));
+    }
+    if data.tail.is_none() {
+        let fields = strata.map(|_| "strata").into_iter().chain(needs_tail);
+        let help = "add `tail: { observable: ..., above: ... }` to the dataset";
+        problems.extend(fields.map(|field| Problem::new(field, "this needs a dataset with a `tail`").help(help)));
+    }
+    problems
+}
+
+/// What is wrong with strata as they stand.
+pub(super) fn strata_problems(strata: Option<&StrataConfig>) -> Vec<Problem> {
+    let Some(strata) = strata else { return Vec::new() };
+    let mut problems = Vec::new();
+    let expected = strata.edges.len().max(1) + 1;
+    if strata.shares.len() != expected {
+        let message = format!("{} shares for {expected} strata", strata.shares.len());
+        problems.push(
+            Problem::new("strata.shares", message)
+                .help("give one share for each stratum, one more than there are edges"),
+        );
+    }
+    let sum: f64 = strata.shares.iter().map(|share| share.get()).sum();
+    if (sum - 1.0).abs() > 1e-6 {
+        problems.push(Problem::new("strata.shares", format!("the shares sum to {sum}, not to 1")));
+    }
+    if strata.edges.windows(2).any(|pair| pair[0] >= pair[1]) {
+        problems.push(Problem::new("strata.edges", "the edges must ascend"));
+    }
+    problems
+}

@@ -1,0 +1,126 @@
+//! Records: what a stage made, and how it came about.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::{
+    digest::Digest,
+    key::{CacheKey, KeyMaterial},
+};
+
+/// A file of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// How a result came about; no part of the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The stage's name in the pipeline that ran it.
+    pub stage: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The program's version.
+    pub version: String,
+    /// The device it ran on.
+    pub device: String,
+    /// Operating system and processor family.
+    pub host: String,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The command line of the run.
+    pub argv: Vec<String>,
+    /// What the inputs were called, by role.
+    pub inputs: BTreeMap<String, Vec<String>>,
+    /// What the sources were called, by field.
+    pub sources: BTreeMap<String, PathBuf>,
+}
+
+/// The record of a stage that has run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its key.
+    pub key: CacheKey,
+    /// What the key was made of.
+    pub material: KeyMaterial,
+    /// What the stage makes.
+    pub produces: crate::stage::ArtifactKind,
+    /// Its files by name.
+    pub outputs: BTreeMap<String, Output>,
+    /// Its metrics.
+    pub metrics: BTreeMap<String, f64>,
+    /// Things the user was told while it ran.
+    pub notices: Vec<String>,
+    /// How it came about.
+    pub provenance: Provenance,
+}
+
+impl Record {
+    /// The digest of the artifact: of its output names and their content.
+    pub fn artifact(&self) -> Digest {
+        let mut text = String::from("artifact 1\n");
+        for (name, output) in &self.outputs {
+            // The length keeps a name with a line break from posing as two files.
+            text.push_str(&format!("{} {name} {}\n", name.len(), output.digest));
+        }
+        Digest::of(text.as_bytes())
+    }
+
+    /// The size of its files in bytes.
+    pub fn size(&self) -> u64 {
+        self.outputs.values().map(|output| output.size).sum()
+    }
+}
+
+/// The version of the record files that this program writes and reads.
+const VERSION: u32 = 1;
+
+/// What a record file has beside the record's own fields.
+#[derive(Deserialize)]
+struct Seal {
+    version: u32,
+    check: Digest,
+}
+
+#[derive(Serialize)]
+struct Sealed<'a> {
+    version: u32,
+    check: Digest,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+/// The text of a record file: the record, a version, and a digest of the record by which a reader notices any change to it.
+pub(super) fn to_text(record: &Record) -> serde_json::Result<Vec<u8>> {
+    let check = Digest::of(&serde_json::to_vec(record)?);
+    let mut text = serde_json::to_vec(&Sealed { version: VERSION, check, record })?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn from_text(text: &[u8]) -> Option<Record> {
+    let seal: Seal = serde_json::from_slice(text).ok().filter(|seal: &Seal| seal.version == VERSION)?;
+    let record: Record = serde_json::from_slice(text).ok()?;
+    (Digest::of(&serde_json::to_vec(&record).ok()?) == seal.check).then_some(record)
+}
+
+/// Reads a record file; `None` if there is none that is intact, of this version and of this key.
+pub(super) fn read(path: &Path, key: CacheKey) -> Result<Option<Record>, StoreError> {
+    match fs::read(path) {
+        Ok(text) => Ok(from_text(&text).filter(|record| record.key == key)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
+}

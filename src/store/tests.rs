@@ -1,0 +1,365 @@
+//! Faults and races of the store: after any of them, a lookup gives what was stored, or a miss.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, sync::Barrier, thread, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{key::KeyMaterial, stage::ArtifactKind};
+
+pub(crate) fn material(steps: u64) -> KeyMaterial {
+    KeyMaterial {
+        format: KeyMaterial::FORMAT,
+        kind: "train_gan".to_owned(),
+        version: 1,
+        parameters: json!({ "steps": steps }),
+        seed: 1,
+        inputs: BTreeMap::new(),
+        sources: BTreeMap::new(),
+    }
+}
+
+fn outcome(steps: u64) -> Outcome {
+    Outcome {
+        material: material(steps),
+        produces: ArtifactKind::Model,
+        metrics: BTreeMap::from([("loss".to_owned(), 0.1 + steps as f64)]),
+        notices: vec!["a notice".to_owned()],
+        provenance: Provenance {
+            stage: "base".to_owned(),
+            pipeline: "test".to_owned(),
+            version: "0".to_owned(),
+            device: "cpu".to_owned(),
+            host: "linux".to_owned(),
+            started: "2026-01-01T00:00:00Z".to_owned(),
+            seconds: 1.5,
+            argv: Vec::new(),
+            inputs: BTreeMap::new(),
+            sources: BTreeMap::new(),
+        },
+    }
+}
+
+fn store() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    (folder, store)
+}
+
+fn key(steps: u64) -> CacheKey {
+    material(steps).key().unwrap()
+}
+
+fn miss(store: &Store, steps: u64) -> Slot {
+    match store.lookup(key(steps)).unwrap() {
+        Lookup::Miss(slot) => slot,
+        other => panic!("expected a miss, got {other:?}"),
+    }
+}
+
+fn fill(slot: &Slot, model: &str) {
+    fs::write(slot.out().join("model.json"), model).unwrap();
+    fs::write(slot.out().join("weights.safetensors"), [model, "weights"].concat()).unwrap();
+}
+
+/// Stores `steps` with this content, and returns its record.
+fn put(store: &Store, steps: u64, model: &str) -> Record {
+    let slot = miss(store, steps);
+    fill(&slot, model);
+    slot.commit(outcome(steps)).unwrap().record
+}
+
+/// Overwrites a file of a record, as rot or a careless user would: its mode and time of modification stay.
+fn tamper(store: &Store, record: &Record, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> Digest {
+    let digest = record.outputs[file].digest;
+    let path = store.object(digest);
+    let (metadata, mut bytes) = (fs::metadata(&path).unwrap(), fs::read(&path).unwrap());
+    change(&mut bytes);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(metadata.modified().unwrap()).unwrap();
+    fs::set_permissions(&path, metadata.permissions()).unwrap();
+    digest
+}
+
+#[test]
+fn what_is_committed_is_hit_with_all_its_fields() {
+    let (_folder, store) = store();
+    let record = put(&store, 1, "m");
+    match store.lookup(key(1)).unwrap() {
+        Lookup::Hit(hit) => assert_eq!(*hit, record),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(store.object(record.outputs["model.json"].digest)).unwrap(), b"m");
+    assert!(matches!(store.find(key(2)).unwrap(), Found::Absent));
+}
+
+#[test]
+fn a_store_that_is_only_read_creates_nothing() {
+    let (folder, store) = store();
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+    assert!(store.list().unwrap().is_empty() && store.verify().unwrap().objects == 0);
+    assert_eq!(store.work(key(1)).unwrap(), Work::Idle);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_layout_is_the_documented_one() {
+    let (folder, store) = store();
+    let record = put(&store, 1, "m");
+    let (digest, key) = (record.outputs["model.json"].digest.to_string(), record.key.to_string());
+    let object = folder.path().join("v1/objects").join(&digest[..2]).join(&digest[2..]);
+    assert_eq!(fs::metadata(object).unwrap().permissions().mode() & 0o222, 0, "objects are read-only");
+    let text = fs::read(folder.path().join(format!("v1/records/{}/{key}.json", &key[..2]))).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!((&json["version"], &json["key"]), (&json!(1), &json!(key)));
+    assert_eq!(json["outputs"]["model.json"], json!({ "digest": digest, "size": 1 }));
+    assert_eq!(json["metrics"]["loss"], json!(1.1));
+    assert_eq!(fs::read_dir(folder.path().join("v1/tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path().join("v1/work")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_run_that_dies_before_its_commit_leaves_a_miss() {
+    let (_folder, store) = store();
+    let slot = miss(&store, 1);
+    fill(&slot, "m");
+    slot.progress(Mark { step: 3, steps: 9 }).unwrap();
+    drop(slot);
+    assert_eq!(store.work(key(1)).unwrap(), Work::Interrupted(Mark { step: 3, steps: 9 }));
+    put(&store, 1, "m");
+    assert_eq!(store.work(key(1)).unwrap(), Work::Idle);
+}
+
+#[test]
+fn a_run_that_dies_between_its_objects_and_its_record_leaves_a_miss() {
+    let (_folder, store) = store();
+    let record = put(&store, 1, "m");
+    fs::remove_file(store.record(key(1))).unwrap();
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+    assert_eq!(put(&store, 1, "m").outputs, record.outputs);
+    assert!(store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn every_truncation_of_a_record_is_a_miss() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    let path = store.record(key(1));
+    let text = fs::read(&path).unwrap();
+    for length in (0..text.len() - 1).step_by(7) {
+        fs::write(&path, &text[..length]).unwrap();
+        assert!(matches!(store.find(key(1)).unwrap(), Found::Absent), "{length} bytes of the record passed");
+    }
+}
+
+#[test]
+fn an_altered_digit_in_a_record_is_a_miss() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    let path = store.record(key(1));
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"loss\":1.1", "\"loss\":1.2")).unwrap();
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+    assert_eq!(store.verify().unwrap().unreadable, [path]);
+}
+
+#[test]
+fn a_record_of_another_version_is_a_miss() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    let path = store.record(key(1));
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("{\"version\":1,\"check\"", "{\"version\":2,\"check\"")).unwrap();
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+}
+
+#[test]
+fn a_record_under_the_name_of_another_key_is_a_miss() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    fs::create_dir_all(store.record(key(2)).parent().unwrap()).unwrap();
+    fs::copy(store.record(key(1)), store.record(key(2))).unwrap();
+    assert!(matches!(store.find(key(2)).unwrap(), Found::Absent));
+}
+
+#[test]
+fn an_object_that_is_gone_or_of_another_size_is_noticed_by_a_lookup() {
+    for size in [0, 3] {
+        let (_folder, store) = store();
+        let record = put(&store, 1, "m");
+        let digest = tamper(&store, &record, "model.json", |bytes| bytes.resize(size, b'x'));
+        let corrupted = Damage { file: "model.json".to_owned(), digest, missing: false };
+        assert!(matches!(store.find(key(1)).unwrap(), Found::Damaged(_, damage) if damage == [corrupted]));
+        fs::remove_file(store.object(digest)).unwrap();
+        let gone = Damage { file: "model.json".to_owned(), digest, missing: true };
+        assert!(matches!(store.find(key(1)).unwrap(), Found::Damaged(_, damage) if damage == [gone]));
+        assert_eq!(put(&store, 1, "m").outputs, record.outputs);
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_verify_and_mended_by_a_rerun() {
+    let (_folder, store) = store();
+    let record = put(&store, 1, "m");
+    let digest = tamper(&store, &record, "model.json", |bytes| bytes[0] ^= 1);
+    let faults = store.verify().unwrap().faults;
+    let used_by = vec![(key(1), "base".to_owned(), "model.json".to_owned())];
+    assert_eq!(faults, [Fault { digest, missing: false, used_by }]);
+    assert_eq!(store.inspect(&record).unwrap().len(), 1);
+
+    store.set_aside(digest).unwrap();
+    assert!(store.root().join(format!("tmp/corrupt-{digest}")).exists());
+    put(&store, 1, "m");
+    assert!(store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn storing_the_same_bytes_again_mends_a_rotten_object() {
+    let (_folder, store) = store();
+    let record = put(&store, 1, "m");
+    tamper(&store, &record, "model.json", |bytes| bytes[0] ^= 1);
+    put(&store, 2, "m");
+    assert!(store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn a_second_run_is_told_who_holds_the_key_and_hits_when_that_one_is_done() {
+    let (_folder, store) = store();
+    let slot = miss(&store, 1);
+    fill(&slot, "m");
+    match store.lookup(key(1)).unwrap() {
+        Lookup::Busy(holder) => assert_eq!(holder.pid, std::process::id()),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(store.work(key(1)).unwrap(), Work::Running(holder, None) if holder.pid == std::process::id()));
+    slot.commit(outcome(1)).unwrap();
+    assert!(matches!(store.lookup(key(1)).unwrap(), Lookup::Hit(_)));
+}
+
+#[test]
+fn the_lock_of_a_dead_run_is_free_whatever_its_file_says() {
+    let (_folder, store) = store();
+    drop(miss(&store, 1));
+    fs::write(store.work_folder(key(1)).join("lock"), "{\"pid\":1,\"host\":\"gone\"}").unwrap();
+    miss(&store, 1);
+}
+
+#[test]
+fn threads_that_race_for_a_key_leave_one_record_and_never_an_error() {
+    let (_folder, store) = store();
+    let barrier = Barrier::new(8);
+    let records: Vec<Record> = thread::scope(|scope| {
+        let racers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    loop {
+                        match store.lookup(key(1)).unwrap() {
+                            Lookup::Hit(record) => return *record,
+                            Lookup::Busy(_) => thread::yield_now(),
+                            Lookup::Miss(slot) => {
+                                fill(&slot, "m");
+                                return slot.commit(outcome(1)).unwrap().record;
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+    });
+    assert!(records.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(store.list().unwrap().len(), 1);
+    assert!(store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn writers_that_no_lock_keeps_apart_store_one_intact_result() {
+    let (_folder, store) = store();
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let slot = store.slot(key(1), None, false).unwrap();
+                fill(&slot, "m");
+                barrier.wait();
+                assert!(!slot.commit(outcome(1)).unwrap().differed);
+            });
+        }
+    });
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Complete(_)));
+    assert!(store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn of_two_different_results_of_a_key_the_first_is_kept_and_the_second_reported() {
+    let (_folder, store) = store();
+    let late = store.slot(key(1), None, false).unwrap();
+    let first = put(&store, 1, "m");
+    fill(&late, "another");
+    let committed = late.commit(outcome(1)).unwrap();
+    assert!(committed.differed);
+    assert_eq!(committed.record, first);
+}
+
+#[test]
+fn a_claimed_key_is_replaced() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    let Lookup::Miss(slot) = store.claim(key(1)).unwrap() else { panic!("a claim is a miss") };
+    fill(&slot, "another");
+    let committed = slot.commit(outcome(1)).unwrap();
+    assert!(committed.differed);
+    assert!(matches!(store.lookup(key(1)).unwrap(), Lookup::Hit(record) if *record == committed.record));
+}
+
+#[test]
+fn folders_and_links_are_refused_as_outputs() {
+    let (_folder, store) = store();
+    let slot = miss(&store, 1);
+    fs::create_dir(slot.out().join("folder")).unwrap();
+    assert!(matches!(slot.commit(outcome(1)), Err(StoreError::NotStorable { .. })));
+    let slot = miss(&store, 1);
+    std::os::unix::fs::symlink("/etc/hostname", slot.out().join("link")).unwrap();
+    assert!(matches!(slot.commit(outcome(1)), Err(StoreError::NotStorable { .. })));
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+}
+
+#[test]
+fn a_metric_that_is_not_finite_is_refused() {
+    let (_folder, store) = store();
+    let mut bad = outcome(1);
+    bad.metrics.insert("auc".to_owned(), f64::NAN);
+    let error = miss(&store, 1).commit(bad).unwrap_err();
+    assert!(error.to_string().contains("the metric `auc` is NaN"), "{error}");
+}
+
+#[test]
+fn a_cache_that_cannot_be_made_names_its_path() {
+    let (folder, _) = store();
+    let blocked = folder.path().join("blocked");
+    fs::write(&blocked, "a file where a folder should be").unwrap();
+    let error = Store::at(&blocked).claim(key(1)).unwrap_err();
+    assert!(error.to_string().contains("blocked"), "{error}");
+}
+
+#[test]
+fn a_full_disk_and_a_forbidden_folder_come_with_advice() {
+    let error = |kind: io::ErrorKind| StoreError::io("write", Path::new("cache/v1/tmp/x"))(kind.into()).to_string();
+    assert!(error(io::ErrorKind::StorageFull).contains("cache/v1/tmp/x"));
+    assert!(error(io::ErrorKind::StorageFull).contains("free some space"));
+    assert!(error(io::ErrorKind::PermissionDenied).contains("`--cache`"));
+    assert!(error(io::ErrorKind::ReadOnlyFilesystem).contains("`--cache`"));
+}
+
+#[test]
+fn results_are_listed_with_their_size() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    put(&store, 2, "n");
+    let entries = store.list().unwrap();
+    assert_eq!(entries.len(), 2);
+    assert!(entries.iter().all(|entry| entry.record.size() == 1 + 8 && entry.age < Duration::from_secs(600)));
+}

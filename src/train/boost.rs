@@ -1,0 +1,239 @@
+//! Boosting: a second generator G1 in a mixture m = p G + q G1 with a frozen base G, by component importance sampling.
+//!
+//! A share κ of the fakes comes from G1, with weight q/κ; the rest from G, with weight p/(1 − κ) (SCIENCE, section 2). So G1 is
+//! drawn often and weighs little, and the discriminator still sees the mixture. G is constant in G1's parameters: the step of
+//! G1 draws nothing from it.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    LOG_EVERY, Report, TrainError,
+    adversary::Adversary,
+    config::OptimizerConfig,
+    finite,
+    gan::{Randomness, check, latent},
+    mixture::{ComponentClassifier, expectation_maximisation},
+    optimizer::{Average, Optimizer},
+    reals::{Batch, Reals},
+};
+use crate::{
+    data::Description,
+    model::{Discriminator, Model, Network, Pass, Weights, derived::host},
+    rng::Streams,
+};
+
+/// EM iterations at each update of q.
+const EM_ITERATIONS: usize = 10;
+/// Real events that an update of q looks at.
+const EM_EVENTS: usize = 16_384;
+
+/// The rule for q, with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WeightRule {
+    /// Stays.
+    Fixed,
+    /// Expectation-maximisation on real data.
+    Em,
+    /// Gradient descent on a = logit q with this rate.
+    Adversarial(f64),
+}
+
+/// What the loop needs to know.
+pub struct BoostTraining<'a> {
+    /// What the events are.
+    pub description: &'a Description,
+    /// Real training events.
+    pub reals: &'a Reals,
+    /// G.
+    pub base: &'a Model,
+    /// Generator steps.
+    pub steps: u64,
+    /// Events in a batch.
+    pub batch: usize,
+    /// κ.
+    pub share: f64,
+    /// The first q.
+    pub weight: f64,
+    /// How q changes.
+    pub rule: WeightRule,
+    /// q stays above this.
+    pub floor: f64,
+    /// Steps between updates of q.
+    pub every: u64,
+    /// Steps during which q stays.
+    pub warmup: u64,
+    /// G1's optimiser.
+    pub optimizer: &'a OptimizerConfig,
+    /// Decay of the moving average of G1's weights.
+    pub ema: f64,
+    /// Where tensors live, without autodiff.
+    pub device: &'a Device,
+}
+
+/// What boosting has made.
+pub struct Boosted {
+    /// G1's averaged weights.
+    pub generator: Weights,
+    /// The discriminator.
+    pub discriminator: Discriminator,
+    /// q.
+    pub weight: f64,
+    /// Effective share of a batch of fakes: n_eff / n by the component weights.
+    pub effective_share: f64,
+}
+
+/// Trains G1 and q.
+pub fn train(
+    training: &BoostTraining<'_>,
+    candidate: &Weights,
+    mut adversary: Adversary,
+    streams: &Streams,
+    report: Report<'_>,
+) -> Result<Boosted, TrainError> {
+    let &BoostTraining { description, reals, base, steps, batch, device, .. } = training;
+    let from_candidate = ((training.share * batch as f64).round() as usize).clamp(1, batch.saturating_sub(1).max(1));
+    let from_base = batch - from_candidate;
+    if from_base == 0 {
+        return Err(TrainError::Unusable("boosting needs a batch of at least 2 events".into()));
+    }
+    let kappa = from_candidate as f64 / batch as f64;
+    let mut random = Randomness::new(streams);
+    let mut base_noise = streams.stream("base noise");
+    let width = candidate.inputs();
+    let mut net = Network::new(candidate, device);
+    let mut optimizer = Optimizer::new(training.optimizer, steps);
+    let mut average = Average::new(&net, training.ema);
+    let mut classifier = matches!(training.rule, WeightRule::Em)
+        .then(|| ComponentClassifier::new(reals.rows().width, steps, &mut streams.stream("classifier"), device));
+    let sample = real_sample(reals, &mut streams.stream("mixture weight"));
+    let mut q = training.weight;
+
+    for step in 1..=steps {
+        let real = reals.batch(&mut random.order, device);
+        let base_rows = base.sample_encoded(from_base, &mut base_noise)?;
+        let base_rows =
+            Tensor::<2>::from_data(TensorData::new(base_rows, [from_base, description.coordinates.width()]), device);
+        let mut d_loss = None;
+        for _ in 0..adversary.loss().critic_steps {
+            let z = latent(from_candidate, width, &mut random.noise, device);
+            let mut pass = Pass::training(&mut random.dropout);
+            let made = net.plain().forward(z, &mut pass);
+            net.absorb(pass);
+            let rows = adversary.see(description, Tensor::cat(vec![base_rows.clone(), made], 0))?;
+            if let Some(classifier) = &mut classifier {
+                classifier.learn(&rows, from_base);
+            }
+            // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
+            let fake =
+                shuffled(&rows, &component_weights(from_base, from_candidate, q, kappa), &mut random.order, device);
+            d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
+        }
+
+        let z = Tensor::from_inner(latent(batch, width, &mut random.noise, device));
+        let (loss, gradient) = {
+            let bound = net.tracked();
+            let made = bound.forward(z, &mut Pass::training(&mut random.dropout));
+            let seen = adversary.see(description, made)?;
+            let weights = Tensor::<2>::ones([batch, 1], device) * q;
+            let loss = adversary.generator_loss(&real, seen, weights);
+            let gradients = loss.backward();
+            (loss.inner(), bound.gradient(&gradients))
+        };
+        optimizer.update(&mut net, gradient);
+        average.update(&net);
+
+        if step > training.warmup && step % training.every == 0 {
+            q = match (training.rule, &classifier) {
+                (WeightRule::Em, Some(classifier)) => {
+                    let ratios = classifier.log_ratios(&sample, reals.rows().width)?;
+                    expectation_maximisation(q, &ratios, training.floor, EM_ITERATIONS)
+                }
+                (WeightRule::Adversarial(rate), _) => {
+                    let z = latent(batch, width, &mut random.noise, device);
+                    let made = adversary.see(description, net.plain().forward(z, &mut Pass::evaluation()))?;
+                    let seen = adversary.see(description, base_rows)?;
+                    let d_real = adversary.logits(real.rows.clone());
+                    let signal = |rows| host(adversary.weight_signal(adversary.logits(rows), d_real.clone()));
+                    let (g1, g) = (signal(made)?[0], signal(seen)?[0]);
+                    adversarial_step(q, f64::from(g1 - g), rate * training.every as f64, training.floor)
+                }
+                _ => q,
+            };
+        }
+        if step % LOG_EVERY == 0 || step == steps {
+            let d_loss = d_loss.map_or(Ok(0.0), |loss| finite(loss, step, "discriminator's loss"))?;
+            report(step, &[("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?), ("q", q)]);
+        }
+    }
+    let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
+    let generator = average.network(&net).weights().ok_or_else(unreadable)?;
+    check(&generator, steps)?;
+    let effective_share = 1.0 / ((1.0 - q).powi(2) / (1.0 - kappa) + q * q / kappa);
+    Ok(Boosted {
+        generator,
+        discriminator: adversary.discriminator().ok_or_else(unreadable)?,
+        weight: q,
+        effective_share,
+    })
+}
+
+/// p/(1 − κ) for G's fakes, then q/κ for G1's: their mean is 1.
+fn component_weights(from_base: usize, from_candidate: usize, q: f64, kappa: f64) -> Vec<f32> {
+    let (base, candidate) = (((1.0 - q) / (1.0 - kappa)) as f32, (q / kappa) as f32);
+    std::iter::repeat_n(base, from_base).chain(std::iter::repeat_n(candidate, from_candidate)).collect()
+}
+
+/// One step of gradient descent on a = logit q, dL/da = p q (E_G1 f − E_G f), kept within the floor.
+fn adversarial_step(q: f64, difference: f64, rate: f64, floor: f64) -> f64 {
+    let logit = (q / (1.0 - q)).ln() - rate * q * (1.0 - q) * difference;
+    (1.0 / (1.0 + (-logit).exp())).clamp(floor, 1.0 - floor)
+}
+
+/// The rows and their weights in a random order.
+fn shuffled(rows: &Tensor<2>, weights: &[f32], rng: &mut ChaCha8Rng, device: &Device) -> Batch {
+    let size = weights.len();
+    let mut order: Vec<usize> = (0..size).collect();
+    for last in (1..size).rev() {
+        order.swap(last, rng.random_range(0..=last));
+    }
+    let weights: Vec<f32> = order.iter().map(|&i| weights[i]).collect();
+    let order: Vec<i32> = order.into_iter().map(|i| i as i32).collect();
+    let order = Tensor::<1, burn::tensor::Int>::from_data(TensorData::new(order, [size]), device);
+    Batch {
+        rows: rows.clone().select(0, order),
+        weights: Tensor::from_data(TensorData::new(weights, [size, 1]), device),
+    }
+}
+
+/// Rows of real events drawn without strata.
+fn real_sample(reals: &Reals, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let rows = reals.rows();
+    let draw = |_| rows.row(rng.random_range(0..rows.len())).to_vec();
+    (0..rows.len().min(EM_EVENTS)).flat_map(draw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn component_weights_average_to_one_whatever_is_drawn() {
+        for (base, candidate, q) in [(128, 128, 0.02), (64, 192, 0.3), (200, 56, 0.9)] {
+            let kappa = candidate as f64 / (base + candidate) as f64;
+            let weights = component_weights(base, candidate, q, kappa);
+            let sum: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+            assert!((sum / (base + candidate) as f64 - 1.0).abs() < 1e-6);
+            let candidate_share: f64 = weights[base..].iter().map(|&w| f64::from(w)).sum::<f64>() / sum;
+            assert!((candidate_share - q).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_adversarial_step_lowers_the_weight_of_the_worse_component() {
+        assert!(adversarial_step(0.1, 1.0, 0.5, 1e-3) < 0.1);
+        assert!(adversarial_step(0.1, -1.0, 0.5, 1e-3) > 0.1);
+        assert!((adversarial_step(0.1, 1e9, 0.5, 1e-3) - 1e-3).abs() < 1e-12);
+    }
+}

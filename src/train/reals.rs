@@ -1,0 +1,204 @@
+//! Real examples in batches: importance sampling by strata, and the exact symmetries.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    TrainError,
+    config::{StrataConfig, Weights},
+};
+use crate::model::Rows;
+
+/// Events in a batch with their importance weights, outside of autodiff.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// `[batch, width]`.
+    pub rows: Tensor<2>,
+    /// `[batch, 1]`.
+    pub weights: Tensor<2>,
+}
+
+/// Real training events as a discriminator sees them.
+#[derive(Debug)]
+pub struct Reals {
+    rows: Rows,
+    flips: Vec<Vec<usize>>,
+    strata: Strata,
+}
+
+/// Fixed numbers of events from each stratum, with analytic weights (SCIENCE, section 1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strata {
+    members: Vec<Vec<usize>>,
+    counts: Vec<usize>,
+    weights: Vec<f32>,
+}
+
+impl Strata {
+    /// One stratum with all events.
+    pub fn all(events: usize, batch: usize) -> Self {
+        Self { members: vec![(0..events).collect()], counts: vec![batch], weights: vec![1.0] }
+    }
+
+    /// Strata between the edges of an observable. An event on an edge belongs to the stratum above.
+    pub fn new(config: &StrataConfig, observable: &[f64], cut: f64, batch: usize) -> Result<Self, TrainError> {
+        let edges: Vec<f64> =
+            if config.edges.is_empty() { vec![cut] } else { config.edges.iter().map(|edge| edge.get()).collect() };
+        let mut members = vec![Vec::new(); edges.len() + 1];
+        for (event, value) in observable.iter().enumerate() {
+            members[edges.partition_point(|edge| edge <= value)].push(event);
+        }
+        if let Some(empty) = members.iter().position(Vec::is_empty) {
+            return Err(TrainError::Unusable(format!(
+                "stratum {empty} of `strata` holds no training events; move its edges ({edges:?}) into the data"
+            )));
+        }
+        let shares: Vec<f64> = config.shares.iter().map(|share| share.get()).collect();
+        let counts = apportion(&shares, batch).ok_or_else(|| {
+            TrainError::Unusable(format!("a batch of {batch} has no event for some of {} strata", shares.len()))
+        })?;
+        let weight = |(members, &count): (&Vec<usize>, &usize)| match config.weights {
+            Weights::Exact => (members.len() as f64 / observable.len() as f64 / (count as f64 / batch as f64)) as f32,
+            Weights::None => 1.0,
+        };
+        let weights = members.iter().zip(&counts).map(weight).collect();
+        Ok(Self { members, counts, weights })
+    }
+
+    /// Effective sample size of a batch over its size: (Σw)² / (n Σw²).
+    pub fn effective_share(&self) -> f64 {
+        let sum = |power: i32| -> f64 {
+            self.counts.iter().zip(&self.weights).map(|(&count, &w)| count as f64 * f64::from(w).powi(power)).sum()
+        };
+        sum(1).powi(2) / (sum(0) * sum(2))
+    }
+
+    fn draw<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> impl Iterator<Item = (usize, f32)> + 'a {
+        let slots = self.members.iter().zip(&self.counts).zip(&self.weights);
+        let slots = slots.flat_map(|((members, &count), &weight)| std::iter::repeat_n((members, weight), count));
+        slots.map(|(members, weight)| (members[rng.random_range(0..members.len())], weight))
+    }
+}
+
+/// Whole numbers in proportion to the shares that sum to `total`, each at least 1 (largest remainder).
+fn apportion(shares: &[f64], total: usize) -> Option<Vec<usize>> {
+    let exact: Vec<f64> = shares.iter().map(|share| share * total as f64).collect();
+    let mut counts: Vec<usize> = exact.iter().map(|x| x.floor() as usize).collect();
+    let mut order: Vec<usize> = (0..shares.len()).collect();
+    order.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()));
+    let missing = total.checked_sub(counts.iter().sum())?;
+    for &index in order.iter().cycle().take(missing) {
+        counts[index] += 1;
+    }
+    counts.iter().all(|&count| count > 0).then_some(counts)
+}
+
+impl Reals {
+    /// Events to draw from. Each set of `flips` is negated with probability one half.
+    pub fn new(rows: Rows, flips: Vec<Vec<usize>>, strata: Strata) -> Self {
+        Self { rows, flips, strata }
+    }
+
+    /// The strata.
+    pub fn strata(&self) -> &Strata {
+        &self.strata
+    }
+
+    /// The events.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Draws a batch in random order within strata.
+    pub fn batch(&self, rng: &mut ChaCha8Rng, device: &Device) -> Batch {
+        let drawn: Vec<(usize, f32)> = self.strata.draw(rng).collect();
+        let mut values = Vec::with_capacity(drawn.len() * self.rows.width);
+        for &(event, _) in &drawn {
+            let start = values.len();
+            values.extend_from_slice(self.rows.row(event));
+            for set in &self.flips {
+                if rng.random::<bool>() {
+                    for &column in set {
+                        values[start + column] = -values[start + column];
+                    }
+                }
+            }
+        }
+        let weights: Vec<f32> = drawn.iter().map(|&(_, weight)| weight).collect();
+        let size = drawn.len();
+        Batch {
+            rows: Tensor::from_data(TensorData::new(values, [size, self.rows.width]), device),
+            weights: Tensor::from_data(TensorData::new(weights, [size, 1]), device),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn config(json: &str) -> StrataConfig {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// 90 events at 1, 10 at 3.
+    fn observable() -> Vec<f64> {
+        (0..100).map(|i| if i % 10 == 0 { 3.0 } else { 1.0 }).collect()
+    }
+
+    #[test]
+    fn exact_weights_are_population_share_over_drawn_share_and_average_to_one() {
+        let strata = Strata::new(&config(r#"{"shares": [0.5, 0.5]}"#), &observable(), 2.0, 64).unwrap();
+        assert_eq!(strata.counts, [32, 32]);
+        assert!((strata.weights[0] - 1.8).abs() < 1e-6 && (strata.weights[1] - 0.2).abs() < 1e-6);
+        let mean = (strata.weights[0] * 32.0 + strata.weights[1] * 32.0) / 64.0;
+        assert!((mean - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_effective_share_is_the_formula_of_the_specification() {
+        let strata = Strata::new(&config(r#"{"shares": [0.5, 0.5]}"#), &observable(), 2.0, 64).unwrap();
+        let (pi, rho) = (0.1f64, 0.5f64);
+        let formula = 1.0 / (pi * pi / rho + (1.0 - pi).powi(2) / (1.0 - rho));
+        assert!((strata.effective_share() - formula).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_weighted_mean_over_stratified_batches_is_the_population_mean() {
+        let strata = Strata::new(&config(r#"{"shares": [0.3, 0.7]}"#), &observable(), 2.0, 100).unwrap();
+        let values = observable();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let sum: f64 = (0..50)
+            .flat_map(|_| strata.draw(&mut rng).collect::<Vec<_>>())
+            .map(|(i, w)| values[i] * f64::from(w))
+            .sum();
+        assert!((sum / 5000.0 - 1.2).abs() < 1e-5, "{}", sum / 5000.0);
+    }
+
+    #[test]
+    fn weights_none_multiplies_the_tail() {
+        let strata =
+            Strata::new(&config(r#"{"shares": [0.5, 0.5], "weights": "none"}"#), &observable(), 2.0, 64).unwrap();
+        assert_eq!(strata.weights, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn an_empty_stratum_is_refused() {
+        let error =
+            Strata::new(&config(r#"{"edges": [5.0], "shares": [0.5, 0.5]}"#), &observable(), 2.0, 64).unwrap_err();
+        assert!(error.to_string().contains("holds no training events"), "{error}");
+    }
+
+    #[test]
+    fn apportioned_counts_sum_to_the_batch() {
+        for batch in [3, 10, 511, 512] {
+            let counts = apportion(&[0.5, 0.3, 0.2], batch);
+            assert!(counts.is_none_or(|counts| counts.iter().sum::<usize>() == batch && counts.iter().all(|&c| c > 0)));
+        }
+        assert_eq!(apportion(&[0.5, 0.3, 0.2], 512), Some(vec![256, 154, 102]));
+        assert_eq!(apportion(&[0.98, 0.01, 0.01], 4), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! A β-VAE on given events, whose decoder becomes a generator.
+//!
+//! A decoder that outputs a mean under-disperses. Here part of the decoder's latent vector is noise of its own, drawn afresh for
+//! each pass, and the reconstruction term is the energy score (Gneiting & Raftery 2007, eq. 22)
+//! ½|x − a| + ½|x − b| − ½|a − b| of two decodings a and b: a proper score, least when the decodings of x are distributed as the
+//! events that share its code. The loss is that plus β KL(q(z|x) ‖ N(0, I)) (Kingma & Welling 2014; Higgins et al. 2017), over
+//! the width of a row.
+
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    LOG_EVERY, Report, TrainError,
+    config::OptimizerConfig,
+    finite,
+    gan::{Randomness, check, latent},
+    optimizer::Optimizer,
+    reals::Reals,
+};
+use crate::{
+    model::{Network, Pass, Weights, architecture::mlp},
+    rng::Streams,
+};
+
+/// Numbers of the latent vector that are the decoder's own noise: a quarter, at least one.
+fn noise_width(latent: usize) -> usize {
+    (latent / 4).max(1).min(latent.saturating_sub(1))
+}
+
+/// Trains encoder and decoder for these steps; returns the decoder.
+pub fn train(
+    beta: f64,
+    reals: &Reals,
+    decoder: &Weights,
+    optimizer: &OptimizerConfig,
+    (steps, batch): (u64, usize),
+    device: &Device,
+    streams: &Streams,
+    report: Report<'_>,
+) -> Result<Weights, TrainError> {
+    let width = decoder.inputs();
+    if width < 2 {
+        return Err(TrainError::Unusable("`vae` needs a generator with a latent vector of at least 2 numbers".into()));
+    }
+    let noise = noise_width(width);
+    let code = width - noise;
+    let row = reals.rows().width;
+    let mut random = Randomness::new(streams);
+    let fresh = Weights::fresh(mlp(row, &[128, 128], 2 * code), &mut streams.stream("encoder"));
+    let mut nets = [Network::new(&fresh, device), Network::new(decoder, device)];
+    let mut optimizers = [Optimizer::new(optimizer, steps), Optimizer::new(optimizer, steps)];
+    for step in 1..=steps {
+        let x = Tensor::from_inner(reals.batch(&mut random.order, device).rows);
+        let draw = |width: usize, rng: &mut ChaCha8Rng| Tensor::<2>::from_inner(latent(batch, width, rng, device));
+        let (loss, gradients) = {
+            let (encoder, decoder) = (nets[0].tracked(), nets[1].tracked());
+            let encoded = encoder.forward(x.clone(), &mut Pass::evaluation());
+            let mean = encoded.clone().slice([0..batch, 0..code]);
+            let log_variance = encoded.slice([0..batch, code..2 * code]).clamp(-12.0, 6.0);
+            let z = mean.clone() + (log_variance.clone() * 0.5).exp() * draw(code, &mut random.noise);
+            let mut decode = || {
+                let input = Tensor::cat(vec![z.clone(), draw(noise, &mut random.noise)], 1);
+                decoder.forward(input, &mut Pass::training(&mut random.dropout))
+            };
+            let (a, b) = (decode(), decode());
+            let distance = |a: &Tensor<2>, b: &Tensor<2>| ((a.clone() - b.clone()).square().sum_dim(1) + 1e-8).sqrt();
+            let score = (distance(&x, &a) + distance(&x, &b) - distance(&a, &b)) * 0.5;
+            let divergence = (mean.square() + log_variance.clone().exp() - log_variance - 1.0).sum_dim(1) * 0.5;
+            let loss = (score + divergence * (beta / row as f64)).mean();
+            let gradients = loss.backward();
+            (loss.inner(), [encoder.gradient(&gradients), decoder.gradient(&gradients)])
+        };
+        for ((net, optimizer), gradient) in nets.iter_mut().zip(&mut optimizers).zip(gradients) {
+            optimizer.update(net, gradient);
+        }
+        if step % LOG_EVERY == 0 || step == steps {
+            report(step, &[("loss", finite(loss, step, "loss")?)]);
+        }
+    }
+    let weights =
+        nets[1].weights().ok_or(TrainError::Diverged { step: steps, what: "set of weights on the device" })?;
+    check(&weights, steps)?;
+    Ok(weights)
+}

@@ -1,0 +1,244 @@
+//! Every stage kind with its options, run in small on the device that `PGAN_TEST_DEVICE` names (`cpu` if unset).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use pgan_pipe::{
+    device::DeviceName,
+    model::StoredModel,
+    rng::Streams,
+    stage::{Artifact, Context, Metrics, Progress, Stage, StageError},
+};
+use tempfile::TempDir;
+
+/// Runs stages into folders of a temporary directory.
+struct Workshop {
+    folder: TempDir,
+    made: usize,
+    notices: Vec<String>,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        Self { folder: TempDir::new().unwrap(), made: 0, notices: Vec::new() }
+    }
+
+    fn try_run(
+        &mut self,
+        seed: u64,
+        kind: &str,
+        yaml_as_json: serde_json::Value,
+        inputs: &[(&str, &Artifact)],
+    ) -> Result<(Artifact, Metrics), StageError> {
+        let stage = Stage::deserialize(kind, yaml_as_json).unwrap().unwrap();
+        assert_eq!(stage.problems(), []);
+        self.made += 1;
+        let out = self.folder.path().join(format!("{}-{kind}", self.made));
+        fs::create_dir(&out).unwrap();
+        let mut by_role: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
+        for (role, artifact) in inputs {
+            by_role.entry((*role).to_owned()).or_default().push((*artifact).clone());
+        }
+        let device: DeviceName = std::env::var("PGAN_TEST_DEVICE").as_deref().unwrap_or("cpu").parse().unwrap();
+        let notices = &mut self.notices;
+        let mut context = Context {
+            inputs: by_role,
+            sources: BTreeMap::new(),
+            streams: Streams::new(seed, kind),
+            device,
+            out: out.clone(),
+            progress: &mut |progress| {
+                if let Progress::Notice { message } = progress {
+                    notices.push(message);
+                }
+            },
+        };
+        let metrics = stage.run(&mut context)?;
+        Ok((Artifact { kind: stage.produces(), files: files(&out) }, metrics))
+    }
+
+    fn run(&mut self, kind: &str, fields: serde_json::Value, inputs: &[(&str, &Artifact)]) -> (Artifact, Metrics) {
+        self.try_run(1, kind, fields, inputs).unwrap()
+    }
+
+    fn heavy_tail(&mut self) -> Artifact {
+        let fields = serde_json::json!({
+            "synthetic": { "density": "pareto", "index": 3.0, "dimensions": 2, "events": 4000 },
+            "coordinates": { "x0": "log" },
+            "tail": { "observable": "x0", "quantile": 0.9 },
+        });
+        self.run("dataset", fields, &[]).0
+    }
+
+    fn frozen(&mut self, data: &Artifact, steps: u64) -> Artifact {
+        let fields = serde_json::json!({
+            "data": "d", "steps": steps, "batch": 64, "optimizer": { "rate": 2e-3 },
+            "generator": { "layers": [16, 16], "latent": 4 }, "discriminator": { "layers": [16, 16] },
+        });
+        let (base, _) = self.run("train_gan", fields, &[("data", data)]);
+        self.run("freeze", serde_json::json!({ "model": "m" }), &[("model", &base)]).0
+    }
+}
+
+fn files(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path())).collect()
+}
+
+fn bytes(artifact: &Artifact) -> BTreeMap<String, Vec<u8>> {
+    artifact.files.iter().map(|(name, path)| (name.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn every_loss_and_architecture_trains_to_finite_weights() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    for architecture in ["mlp", "precisegan_fc", "precisegan_cnn"] {
+        for loss in ["relativistic", "non_saturating", "wgan_gp"] {
+            let dropout = if loss == "wgan_gp" { 0.0 } else { 0.2 };
+            let fields = serde_json::json!({
+                "data": "d", "steps": 4, "batch": 32, "loss": { "kind": loss },
+                "generator": { "architecture": architecture, "layers": [16], "latent": 8 },
+                "discriminator": { "architecture": architecture, "layers": [16], "dropout": dropout },
+            });
+            let (model, metrics) = shop.run("train_gan", fields, &[("data", &data)]);
+            assert!(metrics["generator.parameters"] > 0.0);
+            // Loading checks that every weight is finite.
+            StoredModel::load(&model).unwrap();
+            let (frozen, _) = shop.run("freeze", serde_json::json!({ "model": "m" }), &[("model", &model)]);
+            StoredModel::load(&frozen).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_optimizer_and_schedule_trains() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    for kind in ["adam", "rmsprop", "sgd"] {
+        for schedule in ["cosine", "linear", "constant"] {
+            let fields = serde_json::json!({
+                "data": "d", "steps": 3, "batch": 32,
+                "generator": { "layers": [8] }, "discriminator": { "layers": [8] },
+                "optimizer": { "kind": kind, "schedule": schedule, "rate": 1e-3, "beta1": 0.5, "warmup": 2 },
+            });
+            shop.run("train_gan", fields, &[("data", &data)]);
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let fields = serde_json::json!({
+        "data": "d", "steps": 20, "batch": 64, "strata": { "shares": [0.5, 0.5] },
+        "generator": { "layers": [16, 16], "latent": 4 }, "discriminator": { "layers": [16, 16], "dropout": 0.1 },
+    });
+    let mut train = |seed| bytes(&shop.try_run(seed, "train_gan", fields.clone(), &[("data", &data)]).unwrap().0);
+    let first = train(1);
+    assert_eq!(first, train(1));
+    assert_ne!(first["model.safetensors"], train(2)["model.safetensors"]);
+}
+
+#[test]
+fn training_brings_the_generator_closer_to_the_data() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let (short, long) = (shop.frozen(&data, 1), shop.frozen(&data, 400));
+    let fields = serde_json::json!({ "data": "d", "models": ["short", "long"] });
+    let (_, metrics) = shop.run("evaluate", fields, &[("data", &data), ("models", &short), ("models", &long)]);
+    let chi2 = |model: usize| metrics[&format!("models[{model}].chi2_ndf_mean")];
+    assert!(chi2(1) < 0.2 * chi2(0), "χ²/NDF {} after 400 steps, {} after one", chi2(1), chi2(0));
+}
+
+#[test]
+fn every_pretraining_puts_more_events_into_the_tail_than_the_base_does() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let base = shop.frozen(&data, 100);
+    for (method, moments) in [("vae", "mmd"), ("moment_matching", "mmd"), ("moment_matching", "crude")] {
+        let fields = serde_json::json!({
+            "data": "d", "like": "l", "method": method, "moments": moments, "steps": 200, "batch": 64,
+            "optimizer": { "rate": 5e-3 },
+        });
+        let (_, metrics) = shop.run("pretrain_tail", fields, &[("data", &data), ("like", &base)]);
+        assert!(metrics["tail.mass"] > 0.5, "{method} {moments}: {metrics:?}");
+    }
+}
+
+#[test]
+fn a_copy_is_the_base_itself() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let base = shop.frozen(&data, 5);
+    let fields = serde_json::json!({ "data": "d", "like": "l", "method": "copy" });
+    let (copy, _) = shop.run("pretrain_tail", fields, &[("data", &data), ("like", &base)]);
+    let generator = |artifact| StoredModel::load(artifact).unwrap().components.swap_remove(0).generator;
+    assert_eq!(generator(&copy), generator(&base));
+}
+
+#[test]
+fn boosting_adds_a_component_and_its_weights_sum_to_one_under_every_rule() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let base = shop.frozen(&data, 5);
+    let fields = serde_json::json!({ "data": "d", "like": "l", "method": "none" });
+    let (candidate, _) = shop.run("pretrain_tail", fields, &[("data", &data), ("like", &base)]);
+    for learn in ["em", "adversarial", "fixed"] {
+        for loss in ["relativistic", "non_saturating", "wgan_gp"] {
+            let fields = serde_json::json!({
+                "base": "b", "candidate": "c", "data": "d", "steps": 20, "batch": 64, "loss": { "kind": loss },
+                "mixture": { "learn": learn, "initial": 0.3, "every": 5, "warmup": 0.1 },
+                "strata": { "shares": [0.5, 0.5] },
+            });
+            let inputs = [("base", &base), ("candidate", &candidate), ("data", &data)];
+            let (boosted, metrics) = shop.run("boost", fields, &inputs);
+            let model = StoredModel::load(&boosted).unwrap();
+            assert_eq!(model.components.len(), 2);
+            let sum: f64 = model.components.iter().map(|component| component.weight).sum();
+            assert!((sum - 1.0).abs() < 1e-12);
+            assert_eq!(model.components[1].weight, metrics["q"]);
+            assert_eq!(metrics["q"] == 0.3, learn == "fixed");
+        }
+    }
+}
+
+#[test]
+fn boosting_declines_and_says_so_where_the_base_overproduces_the_tail() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    // A "base" that has learnt nothing but the tail.
+    let untrained = shop.frozen(&data, 1);
+    let fields = serde_json::json!({
+        "data": "d", "like": "l", "method": "moment_matching", "steps": 200, "batch": 64, "optimizer": { "rate": 5e-3 },
+    });
+    let (tail_only, _) = shop.run("pretrain_tail", fields, &[("data", &data), ("like", &untrained)]);
+    let mut base = StoredModel::load(&untrained).unwrap();
+    base.components = StoredModel::load(&tail_only).unwrap().components;
+    let folder = shop.folder.path().join("tail-heavy");
+    fs::create_dir(&folder).unwrap();
+    base.save(&folder).unwrap();
+    let base = Artifact { kind: untrained.kind, files: files(&folder) };
+
+    let fields = serde_json::json!({ "base": "b", "candidate": "c", "data": "d", "steps": 20, "batch": 64 });
+    let (boosted, metrics) = shop.run("boost", fields, &[("base", &base), ("candidate", &tail_only), ("data", &data)]);
+    assert_eq!((metrics["declined"], metrics["q"]), (1.0, 0.0));
+    assert_eq!(bytes(&boosted), bytes(&base), "the base stands unchanged");
+    assert!(shop.notices.iter().any(|notice| notice.starts_with("boosting declined")), "{:?}", shop.notices);
+}
+
+#[test]
+fn a_diverging_training_is_an_error_that_says_what_to_do() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let fields = serde_json::json!({
+        "data": "d", "steps": 60, "batch": 32, "optimizer": { "kind": "sgd", "rate": 1e30 },
+        "generator": { "layers": [8] }, "discriminator": { "layers": [8] },
+    });
+    let error = shop.try_run(1, "train_gan", fields, &[("data", &data)]).unwrap_err().to_string();
+    assert!(error.contains("diverged") && error.contains("optimizer.rate"), "{error}");
+}
