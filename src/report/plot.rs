@@ -315,7 +315,16 @@ mod tests {
     #[test]
     fn the_figure_names_its_axes_its_models_and_the_cut() {
         let svg = ratio_plot(&evaluation(), "jj_M", &["frozen", "a < b"]).unwrap();
-        for words in ["mⱼⱼ [GeV]", "Events / bin", "gen. / test", "test events", "frozen", "a &lt; b", "tail above 1500 GeV", "10²"] {
+        for words in [
+            "mⱼⱼ [GeV]",
+            "Events / bin",
+            "gen. / test",
+            "test events",
+            "frozen",
+            "a &lt; b",
+            "tail above 1500 GeV",
+            "10²",
+        ] {
             assert!(svg.contains(words), "{words} is missing");
         }
         assert!(svg.contains("font-family=\"DejaVu Sans, ") && svg.trim_end().ends_with("</svg>"));

@@ -69,7 +69,7 @@ impl StageKind for Evaluate {
         let reference = floor_sample(&data.train, generated, context);
         let judge = Judge::new(&data.description, &data.test, &reference)?;
         let floor = judge.judge(&reference)?;
-        context.step(1, steps, []);
+        context.step(1, steps, &[]);
 
         // One model at a time: only its histograms and numbers stay.
         let mut models = Vec::with_capacity(artifacts.len());
@@ -92,7 +92,7 @@ impl StageKind for Evaluate {
                 ));
             }
             models.push(judged);
-            context.step(position + 1, steps, []);
+            context.step(position + 1, steps, &[]);
         }
 
         let events = Events { test: data.test.len(), generated, floor: reference.len() };
