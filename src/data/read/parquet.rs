@@ -87,6 +87,15 @@ fn column(
     let mut sink = Sink { path, name: &name, nullable, limit, values: Vec::new() };
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(explain(path))?;
+        // The crate asserts this.
+        let chunk = group.metadata().column(place);
+        let first_page = chunk.dictionary_page_offset().unwrap_or(0).min(chunk.data_page_offset());
+        if first_page.min(chunk.compressed_size()) < 0 {
+            return Err(DataError::format(
+                path,
+                format!("the column `{name}` lies before the file's start; write it again"),
+            ));
+        }
         match group.get_column_reader(place).map_err(explain(path))? {
             ColumnReader::FloatColumnReader(column) => sink.fill(column, |x| x)?,
             ColumnReader::DoubleColumnReader(column) => sink.fill(column, |x| x as f32)?,
