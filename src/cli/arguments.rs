@@ -28,7 +28,7 @@ impl PipelineArgs {
 #[derive(Args)]
 pub(super) struct CacheArgs {
     /// The folder that results are kept in
-    #[arg(long, value_name = "DIR", env = "PGAN_CACHE", default_value = "cache")]
+    #[arg(long, value_name = "DIR", env = "PGAN_CACHE", hide_env_values = true, default_value = "cache")]
     pub(super) cache: PathBuf,
 }
 

@@ -3,7 +3,12 @@
 use std::{io, process::ExitCode};
 
 use anyhow::anyhow;
-use pgan_pipe::{pipeline::PipelineError, plan::PlanError, run::RunError, store::StoreError};
+use pgan_pipe::{
+    pipeline::{Pipeline, PipelineError},
+    plan::PlanError,
+    run::RunError,
+    store::StoreError,
+};
 
 use super::output::{self, say};
 
@@ -30,6 +35,17 @@ impl Failure {
         Self { code, error: error.into() }
     }
 
+    /// A plan that cannot be made; a source that is not there is shown at its place in the file.
+    pub(super) fn of_plan(pipeline: &Pipeline, error: PlanError) -> Self {
+        if let PlanError::Source { stage, .. } = &error
+            && let Some(index) = pipeline.stages.iter().position(|declared| declared.name == *stage)
+            && let Err(invalid) = pipeline.preflight(&[index])
+        {
+            return invalid.into();
+        }
+        error.into()
+    }
+
     pub(super) fn message(code: u8, message: impl std::fmt::Display) -> Self {
         Self::new(code, anyhow!("{message}"))
     }
@@ -41,10 +57,19 @@ impl Failure {
         }
         match self.error.downcast_ref::<PipelineError>() {
             Some(PipelineError::Invalid(diagnostics)) => say(&diagnostics.render(output::color())),
-            _ => say(&format!("error: {:#}", self.error)),
+            _ => say(&format!("error: {}", chain(&self.error))),
         }
         ExitCode::from(self.code)
     }
+}
+
+/// The message with its causes, less those that it tells itself.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match () {
+        () if told.is_empty() => cause,
+        () if told.contains(&cause) => told,
+        () => format!("{told}: {cause}"),
+    })
 }
 
 impl From<PipelineError> for Failure {
@@ -81,7 +106,7 @@ impl From<RunError> for Failure {
             RunError::Invalid(error) => error.into(),
             RunError::Store(error) => error.into(),
             RunError::Stopped(signal) => Self::new(u8::try_from(128 + signal).unwrap_or(IO), RunError::Stopped(signal)),
-            error => Self::new(IO, error),
+            error @ RunError::Worker { .. } => Self::new(IO, error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `init`: a pipeline with events to start from.
 
 use std::{
+    fmt::Write as _,
     fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -48,7 +49,7 @@ impl Init {
         }
         let mut text = String::new();
         for (path, _) in &files {
-            text += &format!("wrote {}\n", path.display());
+            let _ = write!(text, "wrote {}\n", path.display());
         }
         let file = self.folder.join("pipeline.yaml");
         print(&format!("{text}next: pgan-pipe run {}", file.strip_prefix(".").unwrap_or(&file).display()))?;

@@ -98,7 +98,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Sample(sample) => sample.run(),
         Verb::Devices(devices) => devices.run(),
         Verb::Cache(cache) => cache.run(),
-        Verb::Worker => worker::run(),
+        Verb::Worker => Ok(worker::run()),
     };
     outcome.unwrap_or_else(Failure::report)
 }

@@ -11,7 +11,7 @@ use pgan_pipe::{
 use serde_json::json;
 
 use super::{
-    Outcome,
+    Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs},
     failure::STALE,
     output::{print, print_json},
@@ -54,12 +54,12 @@ pub(super) fn show(
     targets: &[String],
     force: &[String],
     json: bool,
-) -> Result<Made, super::Failure> {
-    let plan = Made::make(pipeline, store, targets, force)?;
+) -> Result<Made, Failure> {
+    let plan = Made::make(pipeline, store, targets, force).map_err(|error| Failure::of_plan(pipeline, error))?;
     if json {
-        print_json(lines(&plan))?
+        print_json(lines(&plan))?;
     } else {
-        print(&text(&plan))?
+        print(&text(&plan))?;
     }
     Ok(plan)
 }

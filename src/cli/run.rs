@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::{ArgAction, Args};
 use pgan_pipe::{
     device::DeviceName,
-    run::{RunOptions, run},
+    run::{RunError, RunOptions, run},
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -39,6 +39,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Run {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -69,7 +70,7 @@ pub(super) struct Run {
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
     /// The pgan-pipe program that runs the stages; this one by default
-    #[arg(long, value_name = "PATH", env = "PGAN_WORKER")]
+    #[arg(long, value_name = "PATH", env = "PGAN_WORKER", hide_env_values = true)]
     worker: Option<PathBuf>,
     /// Show what would run, and why; the same as `plan`
     #[arg(long)]
@@ -88,7 +89,10 @@ impl Run {
         let mut reporter = progress::reporter(self.verbosity(), self.json);
         let summary = run(&pipeline, &store, &options, &mut |event| reporter.event(event));
         drop(reporter);
-        let summary = summary?;
+        let summary = summary.map_err(|error| match error {
+            RunError::Plan(error) => Failure::of_plan(&pipeline, error),
+            error => error.into(),
+        })?;
         results::show(&pipeline, &store, &self.targets, self.quiet)?;
         Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STAGE) })
     }

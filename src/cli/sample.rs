@@ -28,7 +28,7 @@ use super::{
 pub(super) struct Sample {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// A stage that makes a model: train_gan, freeze, pretrain_tail or boost
+    /// A stage that makes a model: `train_gan`, `freeze`, `pretrain_tail` or `boost`
     #[arg(value_name = "STAGE")]
     stage: String,
     /// How many events
@@ -56,7 +56,8 @@ impl Sample {
         }
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
-        let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])?;
+        let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])
+            .map_err(|error| Failure::of_plan(&pipeline, error))?;
         let unknown = || Failure::message(INVALID, format!("there is no stage `{}`", self.stage));
         let stage = plan.stages.iter().find(|stage| stage.name == self.stage).ok_or_else(unknown)?;
         let produces = pipeline.stages[stage.index].stage.produces();

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use pgan_pipe::{
+    digest::Digest,
     pipeline::Pipeline,
     plan::{Plan, PlannedStage, StageState, named_metrics},
     store::Record,
@@ -36,7 +37,8 @@ impl Show {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         let targets: Vec<String> = self.stage.iter().cloned().collect();
-        let plan = Plan::make(&pipeline, &self.cache.store(), &targets, &[])?;
+        let plan = Plan::make(&pipeline, &self.cache.store(), &targets, &[])
+            .map_err(|error| Failure::of_plan(&pipeline, error))?;
         let asked = |stage: &&PlannedStage| self.stage.as_ref().is_none_or(|name| *name == stage.name);
         let stages: Vec<&PlannedStage> = plan.stages.iter().filter(asked).collect();
         if let (Some(_), [stage]) = (&self.stage, &*stages) {
@@ -57,11 +59,12 @@ pub(super) fn record<'a>(stage: &'a PlannedStage, args: &PipelineArgs) -> Result
     if let StageState::Cached { record, .. } = &stage.state {
         return Ok(record);
     }
-    let set: String = args.set.iter().map(|(key, value)| format!(" --set {key}={value}")).collect();
+    let set: Vec<String> = args.set.iter().map(|(key, value)| format!(" --set {key}={value}")).collect();
     let message = format!(
         "the stage `{name}` has not run as it stands now; run it first: pgan-pipe run {file} {name}{set}",
         name = stage.name,
-        file = args.file.display()
+        file = args.file.display(),
+        set = set.concat(),
     );
     Err(Failure::message(STAGE, message))
 }
@@ -93,12 +96,12 @@ fn text(stage: &PlannedStage, pipeline: &Pipeline) -> String {
         ["by".to_owned(), format!("pgan-pipe {}, seed {}", how.version, record.material.seed)],
     ];
     for (role, names) in &how.inputs {
-        let digests = record.material.inputs.get(role).into_iter().flatten().map(|digest| digest.short());
+        let digests = record.material.inputs.get(role).into_iter().flatten().map(Digest::short);
         let inputs: Vec<String> = names.iter().zip(digests).map(|(name, digest)| format!("{name} {digest}")).collect();
         rows.push([format!("input {role}"), inputs.join(", ")]);
     }
     for (field, path) in &how.sources {
-        let digest = record.material.sources.get(field).map_or_else(String::new, |digest| digest.short());
+        let digest = record.material.sources.get(field).map_or_else(String::new, Digest::short);
         rows.push([format!("source {field}"), format!("{} {digest}", path.display())]);
     }
     for (name, output) in &record.outputs {

@@ -36,7 +36,7 @@ impl Status {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
-        let plan = Plan::make(&pipeline, &store, &[], &[])?;
+        let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
         let states: Vec<State<'_>> =
             plan.stages.iter().map(|stage| State::of(stage, &store)).collect::<Result<_, _>>()?;
         if self.json {

@@ -31,7 +31,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 /// A number with about five significant digits.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
-    if value == value.trunc() && size < 1e9 {
+    if value.fract() == 0.0 && size < 1e9 {
         format!("{value:.0}")
     } else if (1e-3..1e6).contains(&size) {
         let decimals = 4_usize.saturating_sub(size.log10().floor().max(0.0) as usize);

@@ -4,11 +4,11 @@ use std::{io, process::ExitCode};
 
 use pgan_pipe::run::{WorkerEnd, worker};
 
-use super::{Outcome, failure::STAGE};
+use super::failure::STAGE;
 
-pub(super) fn run() -> Outcome {
-    Ok(match worker(io::stdin(), io::stdout()) {
+pub(super) fn run() -> ExitCode {
+    match worker(io::stdin(), io::stdout()) {
         WorkerEnd::Finished => ExitCode::SUCCESS,
         WorkerEnd::Failed | WorkerEnd::Orphaned => ExitCode::from(STAGE),
-    })
+    }
 }

@@ -33,12 +33,6 @@ pub const QUANTILE_KNOTS: usize = 1001;
 /// A quantile map squeezes the distribution function from [0, 1] to [margin, 1 − margin], so that its probit is finite.
 pub const QUANTILE_MARGIN: f64 = 1e-6;
 
-pub const PT_THRESHOLD: f64 = 250.0;
-pub const LOG_OFFSET: f64 = 0.01;
-pub const MASS_OFFSET: f64 = 1.0;
-pub const ETA_SCALE: f64 = 2.5001;
-pub const RAW_BOUNDS: [(f64, f64); 5] = [(-9.0, 1.4), (-9.0, 1.4), (-9.0, 1.0), (-9.0, 1.0), (-9.0, 1.2)];
-
 /// The coordinates as chosen in a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]

@@ -1,5 +1,7 @@
 //! The graph as a figure: a row for each rank, data walking downward.
 
+use std::fmt::Write;
+
 use super::Dag;
 
 const WIDTH: usize = 150;
@@ -40,7 +42,8 @@ pub(super) fn draw(dag: &Dag) -> String {
             let x = corner[at].0 + box_width * (port + 1) / (node.inputs.len() + 1);
             let (y, x0, y0) = (corner[at].1, corner[from].0 + box_width / 2, corner[from].1 + HEIGHT);
             let bend = GAP_Y / 2 + (y - y0) / 6;
-            out += &format!(
+            let _ = write!(
+                out,
                 "<path class=\"edge\" d=\"M{x0} {y0} C{x0} {} {x} {} {x} {y}\" fill=\"none\" stroke=\"#667\" \
                  marker-end=\"url(#tip)\"><title>{role}</title></path>\n",
                 y0 + bend,
@@ -50,7 +53,8 @@ pub(super) fn draw(dag: &Dag) -> String {
     }
     for (node, &(x, y)) in dag.nodes.iter().zip(&corner) {
         let middle = x + box_width / 2;
-        out += &format!(
+        let _ = write!(
+            out,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{box_width}\" height=\"{HEIGHT}\" rx=\"6\" fill=\"#f4f6fb\" \
              stroke=\"#334\"/>\n<text x=\"{middle}\" y=\"{}\" font-size=\"14\" fill=\"#112\">{}</text>\n\
              <text x=\"{middle}\" y=\"{}\" font-size=\"11\" fill=\"#667\">{}</text>\n",

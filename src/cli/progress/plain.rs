@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     time::{Duration, Instant},
 };
 
@@ -50,7 +51,7 @@ impl Plain {
         let rate = step.saturating_sub(from) as f64 / (now - since).as_secs_f64();
         if rate.is_finite() && rate > 0.0 {
             let left = seconds(steps.saturating_sub(step) as f64 / rate);
-            line += &format!(", {}/s, {left} left", number(rate.round()));
+            let _ = write!(line, ", {}/s, {left} left", number(rate.round()));
         }
         Some(line + &values_in_words(values))
     }
@@ -58,7 +59,10 @@ impl Plain {
 
 /// `, d_loss 0.69, g_loss 0.7`.
 pub(super) fn values_in_words(values: &BTreeMap<String, f64>) -> String {
-    values.iter().map(|(name, value)| format!(", {name} {}", number(*value))).collect()
+    values.iter().fold(String::new(), |mut line, (name, value)| {
+        let _ = write!(line, ", {name} {}", number(*value));
+        line
+    })
 }
 
 impl Reporter for Plain {
