@@ -253,6 +253,7 @@ mod tests {
             observables: Observables::None,
             symmetries: Vec::new(),
             tail: tail.map(|above| Tail { observable: "mass".into(), above }),
+            truth: None,
         }
     }
 
