@@ -158,8 +158,8 @@ fn ready_pipelines_are_valid() {
 fn a_pipeline_of_a_thousand_stages_reads_at_once() {
     let mut text = String::from("stages:\n  events: { kind: dataset, file: x.csv }\n");
     for index in 0..1000 {
-        let _ = write!(text, "  base{index}:\n    kind: train_gan\n    data: events\n    steps: 100\n    batch: 64\n");
-        let _ = write!(text, "  frozen{index}:\n    kind: freeze\n    model: base{index}\n");
+        let _ = writeln!(text, "  base{index}:\n    kind: train_gan\n    data: events\n    steps: 100\n    batch: 64");
+        let _ = writeln!(text, "  frozen{index}:\n    kind: freeze\n    model: base{index}");
     }
     let started = Instant::now();
     let pipeline = parse(&text, &[]).unwrap();
@@ -172,7 +172,7 @@ fn a_pipeline_of_a_thousand_stages_reads_at_once() {
 fn a_file_with_thousands_of_mistakes_shows_some_and_counts_all() {
     let mut text = String::from("stages:\n");
     for index in 0..3000 {
-        let _ = write!(text, "  s{index}: {{ kind: freeze, model: nothing }}\n");
+        let _ = writeln!(text, "  s{index}: {{ kind: freeze, model: nothing }}");
     }
     let message = parse(&text, &[]).unwrap_err().to_string();
     assert!(message.contains("… and 2950 more") && message.ends_with("p.yaml: 3000 problems"), "{message}");

@@ -92,10 +92,10 @@ impl Options {
             for Fault { digest, missing, used_by } in &found.faults {
                 let what = if *missing { "missing" } else { "corrupted, set aside" };
                 let users: Vec<String> = used_by.iter().map(|(_, stage, file)| format!("{stage}: {file}")).collect();
-                let _ = write!(text, "{} {what} ({})\n", digest.short(), users.join("; "));
+                let _ = writeln!(text, "{} {what} ({})", digest.short(), users.join("; "));
             }
             for path in &found.unreadable {
-                let _ = write!(text, "{} is no readable record\n", path.display());
+                let _ = writeln!(text, "{} is no readable record", path.display());
             }
             let state = if intact { "all intact" } else { "run the pipelines again to mend it" };
             print(&format!("{text}{}, {}: {state}", count(found.objects, "object"), bytes(found.bytes)))?;

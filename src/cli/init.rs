@@ -49,7 +49,7 @@ impl Init {
         }
         let mut text = String::new();
         for (path, _) in &files {
-            let _ = write!(text, "wrote {}\n", path.display());
+            let _ = writeln!(text, "wrote {}", path.display());
         }
         let file = self.folder.join("pipeline.yaml");
         print(&format!("{text}next: pgan-pipe run {}", file.strip_prefix(".").unwrap_or(&file).display()))?;

@@ -73,15 +73,15 @@ pub(super) struct Run {
     #[arg(long, value_name = "PATH", env = "PGAN_WORKER", hide_env_values = true)]
     worker: Option<PathBuf>,
     /// Show what would run, and why; the same as `plan`
-    #[arg(long)]
-    dry_run: bool,
+    #[arg(long = "dry-run")]
+    only_plan: bool,
 }
 
 impl Run {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
-        if self.dry_run {
+        if self.only_plan {
             plan::show(&pipeline, &store, &self.targets, &self.force, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -334,7 +334,7 @@ mod tests {
     fn an_alias_bomb_is_refused_before_it_expands() {
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..12 {
-            let _ = write!(bomb, "a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(","));
+            let _ = writeln!(bomb, "a{level}: &a{level} [{}]", vec![format!("*a{}", level - 1); 10].join(","));
         }
         let started = std::time::Instant::now();
         let (root, mistakes) = read(&bomb);
@@ -347,7 +347,7 @@ mod tests {
     fn nesting_by_aliases_is_bounded_like_nesting_by_brackets() {
         let mut chain = String::from("a0: &a0 [x]\n");
         for level in 1..100 {
-            let _ = write!(chain, "a{level}: &a{level} [*a{}]\n", level - 1);
+            let _ = writeln!(chain, "a{level}: &a{level} [*a{}]", level - 1);
         }
         assert_eq!(read(&chain).1[0].message, "the values nest too deep");
         assert_eq!(read(&format!("{}{}", "[".repeat(80), "]".repeat(80))).1[0].message, "the values nest too deep");

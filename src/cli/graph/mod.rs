@@ -115,7 +115,7 @@ impl Dag {
                 }
             }
             let arrow = if others.is_empty() { String::new() } else { format!(" ← {}", others.join(", ")) };
-            let _ = write!(out, "{before}{} ({}){arrow}\n", node.name, node.kind);
+            let _ = writeln!(out, "{before}{} ({}){arrow}", node.name, node.kind);
             for (position, &child) in children[at].iter().enumerate().rev() {
                 let last = position + 1 == children[at].len();
                 let (branch, gap) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
@@ -128,11 +128,11 @@ impl Dag {
     fn mermaid(&self) -> String {
         let mut out = String::from("flowchart TD\n");
         for (at, node) in self.nodes.iter().enumerate() {
-            let _ = write!(out, "  s{at}[\"{}<br/><small>{}</small>\"]\n", node.name, node.kind);
+            let _ = writeln!(out, "  s{at}[\"{}<br/><small>{}</small>\"]", node.name, node.kind);
         }
         for (at, node) in self.nodes.iter().enumerate() {
             for (role, from) in &node.inputs {
-                let _ = write!(out, "  s{from} -->|{role}| s{at}\n");
+                let _ = writeln!(out, "  s{from} -->|{role}| s{at}");
             }
         }
         out
@@ -141,11 +141,11 @@ impl Dag {
     fn dot(&self) -> String {
         let mut out = String::from("digraph pipeline {\n  node [shape=box, fontname=\"Helvetica\"];\n");
         for node in &self.nodes {
-            let _ = write!(out, "  \"{0}\" [label=\"{0}\\n{1}\"];\n", node.name, node.kind);
+            let _ = writeln!(out, "  \"{0}\" [label=\"{0}\\n{1}\"];", node.name, node.kind);
         }
         for node in &self.nodes {
             for (role, from) in &node.inputs {
-                let _ = write!(out, "  \"{}\" -> \"{}\" [label=\"{role}\"];\n", self.nodes[*from].name, node.name);
+                let _ = writeln!(out, "  \"{}\" -> \"{}\" [label=\"{role}\"];", self.nodes[*from].name, node.name);
             }
         }
         out + "}\n"
