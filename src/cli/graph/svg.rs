@@ -42,10 +42,10 @@ pub(super) fn draw(dag: &Dag) -> String {
             let x = corner[at].0 + box_width * (port + 1) / (node.inputs.len() + 1);
             let (y, x0, y0) = (corner[at].1, corner[from].0 + box_width / 2, corner[from].1 + HEIGHT);
             let bend = GAP_Y / 2 + (y - y0) / 6;
-            let _ = write!(
+            let _ = writeln!(
                 out,
                 "<path class=\"edge\" d=\"M{x0} {y0} C{x0} {} {x} {} {x} {y}\" fill=\"none\" stroke=\"#667\" \
-                 marker-end=\"url(#tip)\"><title>{role}</title></path>\n",
+                 marker-end=\"url(#tip)\"><title>{role}</title></path>",
                 y0 + bend,
                 y - bend.min(y)
             );
