@@ -214,7 +214,10 @@ mod tests {
              {\"loss\":{\"kind\":\"relativistic\",\"r1\":null},\"rate\":0.0003,\"steps\":20000},\"seed\":48,\"sources\":\
              {\"file\":\"7d1aa223722b2aaa89b92fc6b2ef0baa709c01eab9f8494b1de5c335f2750707\"},\"version\":1}"
         );
-        assert_eq!(material.key().unwrap().to_string(), "5bfea088e0baea9ec522d3e7ad250d80b8b36843dc1fb7a81844fda29b71ca61");
+        assert_eq!(
+            material.key().unwrap().to_string(),
+            "5bfea088e0baea9ec522d3e7ad250d80b8b36843dc1fb7a81844fda29b71ca61"
+        );
     }
 
     #[test]

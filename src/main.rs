@@ -1,5 +1,7 @@
 //! The `pgan-pipe` program.
 
+mod cli;
+
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    cli::main()
 }

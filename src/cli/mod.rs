@@ -1,1 +1,116 @@
 //! The command line: verbs, the terminal, and exit codes. The only place that prints.
+//!
+//! One file a verb; each has its options as a clap struct and one function that does it. Errors become exit codes in
+//! [`failure`] alone.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod arguments;
+mod cache;
+mod check;
+mod devices;
+mod failure;
+mod graph;
+mod init;
+mod output;
+mod plan;
+mod progress;
+mod results;
+mod run;
+mod sample;
+mod show;
+mod status;
+mod text;
+mod worker;
+
+use failure::Failure;
+
+/// How a verb ends: the exit code, or what went wrong.
+type Outcome = Result<ExitCode, Failure>;
+
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe init study && cd study           a pipeline with events to start from
+  pgan-pipe run pipeline.yaml                run what is needed
+  pgan-pipe plan pipeline.yaml               what would run, and why
+  pgan-pipe run pipeline.yaml --set steps=500 boosted
+  pgan-pipe sample pipeline.yaml boosted -n 100000 -o events.parquet
+
+Exit codes: 0 done; 1 a stage failed; 2 invalid usage or pipeline; 3 store or I/O trouble; 4 out of date
+(with --exit-code); 5 corruption found; 130, 143 stopped by a signal.";
+
+/// Declarative pipelines that boost the tails of generative models.
+#[derive(Parser)]
+#[command(name = "pgan-pipe", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write a commented pipeline with events to start from
+    Init(init::Init),
+    /// Check a pipeline and its sources, and show every mistake
+    Check(check::Check),
+    /// Show what a run would do with each stage, and why
+    Plan(plan::Plan),
+    /// Run what is needed, and take the rest from the cache
+    Run(run::Run),
+    /// Show what is cached, running or interrupted
+    Status(status::Status),
+    /// Show the stages and what they take from each other
+    Graph(graph::Graph),
+    /// Show the records of stages: key, inputs, metrics, files, provenance
+    Show(show::Show),
+    /// Draw events from a trained model, in physical units
+    Sample(sample::Sample),
+    /// List the devices that stages can run on
+    Devices(devices::Devices),
+    /// Look into the cache
+    #[command(subcommand)]
+    Cache(cache::Cache),
+    /// Run one stage for an orchestrator, over pipes
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Reads the command line, does it, and gives the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to complain about help text.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match cli.verb {
+        Verb::Init(init) => init.run(),
+        Verb::Check(check) => check.run(),
+        Verb::Plan(plan) => plan.run(),
+        Verb::Run(run) => run.run(),
+        Verb::Status(status) => status.run(),
+        Verb::Graph(graph) => graph.run(),
+        Verb::Show(show) => show.run(),
+        Verb::Sample(sample) => sample.run(),
+        Verb::Devices(devices) => devices.run(),
+        Verb::Cache(cache) => cache.run(),
+        Verb::Worker => Ok(worker::run()),
+    };
+    outcome.unwrap_or_else(Failure::report)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

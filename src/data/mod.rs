@@ -3,17 +3,28 @@
 //! Nothing here knows of tensors or stages. Physical columns are `f32` in the units of their source; derived observables are
 //! computed in `f64`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+mod column;
 pub mod coordinates;
 pub mod dataset;
+pub mod dijet;
+pub mod normal;
 pub mod observables;
+pub mod read;
+pub mod split;
+pub mod synthetic;
 pub mod table;
+pub mod write;
 
+pub(crate) use column::interpolate as interpolated_quantile;
 pub use coordinates::{Coordinates, CoordinatesChoice};
 pub use dataset::{Dataset, Description, Tail};
 pub use observables::Observables;
+pub use read::read_table;
+pub use synthetic::Truth;
 pub use table::Table;
+pub use write::write_table;
 
 /// Why events cannot be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +45,16 @@ pub enum DataError {
         /// What is wrong, with the row or column where known.
         message: String,
     },
+    /// A column that is needed is not in the file.
+    #[error("{}: there is no column `{name}`; the numeric columns are {}", path.display(), known.join(", "))]
+    NoColumnInFile {
+        /// The file.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
     /// A column that is needed is not there.
     #[error("there is no column `{name}`; the columns are {}", known.join(", "))]
     NoColumn {
@@ -45,4 +66,22 @@ pub enum DataError {
     /// The events do not fit what is asked of them.
     #[error("{0}")]
     Unusable(String),
+}
+
+impl DataError {
+    /// A malformed file.
+    fn format(path: &Path, message: impl Into<String>) -> Self {
+        Self::Format { path: path.to_owned(), message: message.into() }
+    }
+
+    /// Wraps an I/O error with its path.
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// The nearest single-precision number, never infinite.
+fn single(value: f64) -> f32 {
+    value.clamp(f64::from(-f32::MAX), f64::from(f32::MAX)) as f32
 }

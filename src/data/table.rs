@@ -21,6 +21,21 @@ impl Table {
         Ok(Self { names, columns })
     }
 
+    /// Makes a table of rows, `[events × names]` in row-major order.
+    pub fn from_rows(names: Vec<String>, rows: &[f32]) -> Result<Self, DataError> {
+        let width = names.len();
+        if width == 0 || !rows.len().is_multiple_of(width) {
+            return Err(DataError::Unusable(format!("{} numbers do not make rows of {width}", rows.len())));
+        }
+        let columns = (0..width).map(|start| rows.iter().skip(start).step_by(width).copied().collect()).collect();
+        Self::new(names, columns)
+    }
+
+    /// The events as rows, `[events × columns]` in row-major order.
+    pub fn to_rows(&self) -> Vec<f32> {
+        (0..self.len()).flat_map(|event| self.columns.iter().map(move |column| column[event])).collect()
+    }
+
     /// Events.
     pub fn len(&self) -> usize {
         self.columns.first().map_or(0, Vec::len)
@@ -60,5 +75,25 @@ impl Table {
     pub fn select(&self, names: &[String]) -> Result<Self, DataError> {
         let columns = names.iter().map(|name| self.column(name).map(<[f32]>::to_vec)).collect::<Result<_, _>>()?;
         Self::new(names.to_vec(), columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_columns_are_transposes() {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let table = Table::from_rows(names.clone(), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        assert_eq!(table.columns(), [vec![1.0, 3.0, 5.0], vec![2.0, 4.0, 6.0]]);
+        assert_eq!(table.to_rows(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert!(Table::from_rows(names, &[1.0, 2.0, 3.0]).is_err());
+    }
+
+    #[test]
+    fn columns_of_different_length_or_of_one_name_are_refused() {
+        assert!(Table::new(vec!["a".into(), "b".into()], vec![vec![1.0], vec![]]).is_err());
+        assert!(Table::new(vec!["a".into(), "a".into()], vec![vec![1.0], vec![1.0]]).is_err());
     }
 }

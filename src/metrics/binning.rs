@@ -6,7 +6,7 @@ use super::{sorted, tail::quantile};
 
 /// Ascending edges. A value belongs to the bin [lower, upper); the last bin holds its upper edge too, as in numpy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Unchecked")]
 pub struct Binning {
     /// Finite edges, strictly ascending, at least two.
     edges: Vec<f64>,
@@ -14,6 +14,24 @@ pub struct Binning {
     open_below: bool,
     /// Whether the last bin also takes what lies above it.
     open_above: bool,
+}
+
+/// A binning as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    edges: Vec<f64>,
+    open_below: bool,
+    open_above: bool,
+}
+
+impl TryFrom<Unchecked> for Binning {
+    type Error = &'static str;
+
+    fn try_from(Unchecked { edges, open_below, open_above }: Unchecked) -> Result<Self, Self::Error> {
+        let closed = Self::new(edges).ok_or("the edges of a histogram must be finite and ascend")?;
+        Ok(Self { open_below, open_above, ..closed })
+    }
 }
 
 /// The binnings of `DijetGAN` and `PreciseGAN`: bins, range, and the first bin (from 0) that enters the χ².
@@ -60,7 +78,15 @@ impl Binning {
 
     /// Bins of equal ratio, for a positive range.
     pub fn logarithmic(bins: usize, low: f64, high: f64) -> Option<Self> {
-        let inner = |i| if i == 0 { low } else if i == bins { high } else { between(i, bins, low.ln(), high.ln()).exp() };
+        let inner = |i| {
+            if i == 0 {
+                low
+            } else if i == bins {
+                high
+            } else {
+                between(i, bins, low.ln(), high.ln()).exp()
+            }
+        };
         (low > 0.0).then(|| Self::new((0..=bins).map(inner).collect())).flatten()
     }
 
@@ -83,7 +109,8 @@ impl Binning {
     /// Bins for an observable that is known by its name, or shares of a sample else (also where the known bins hold less than
     /// half of it: the name then means something else, or another unit).
     pub fn for_observable(observable: &str, sample: &[f64]) -> Option<Self> {
-        let known = Self::dijet(observable).filter(|known| 2 * known.counts(sample).iter().sum::<u64>() > sample.len() as u64);
+        let known =
+            Self::dijet(observable).filter(|known| 2 * known.counts(sample).iter().sum::<u64>() > sample.len() as u64);
         known.or_else(|| Self::quantile(25, sample))
     }
 

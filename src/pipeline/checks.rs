@@ -55,7 +55,7 @@ pub(super) fn check(stages: &[DraftStage], mistakes: &mut Vec<Diagnostic>) {
 
 /// Puts a stage's own objection at its place.
 pub(super) fn place(problem: &Problem, (place, origin): (Place, Option<Place>)) -> Diagnostic {
-    let diagnostic = Diagnostic::new(&*problem.message, place).from_origin(origin);
+    let diagnostic = Diagnostic::new(&*problem.message, place).with_origin(origin);
     match &problem.help {
         Some(help) => diagnostic.help(help),
         None => diagnostic,
@@ -70,7 +70,7 @@ fn resolve<'a>(
     stages: &[DraftStage],
 ) -> Result<Option<&'a Stage>, Box<Diagnostic>> {
     let (at, origin) = draft.locate(&port.field);
-    let error = |message: String| Diagnostic::new(message, at).from_origin(origin);
+    let error = |message: String| Diagnostic::new(message, at).with_origin(origin);
     let Some(target) = target else {
         let fits = |draft: &&DraftStage| draft.stage.as_ref().is_some_and(|s| port.accepts.contains(&s.produces()));
         let known: Vec<&str> = stages.iter().filter(fits).map(|stage| stage.name.as_str()).collect();

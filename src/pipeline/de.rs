@@ -182,7 +182,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         unless_stand_in!(self.deserialize_seq(visitor));
         let Value::Sequence(items) = &self.node.value else { return Err(self.expected("a list")) };
-        visitor.visit_seq(Items { items: items.iter().enumerate() }).map_err(|fault| self.located(fault))
+        visitor.visit_seq(Items { rest: items.iter().enumerate() }).map_err(|fault| self.located(fault))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
@@ -193,7 +193,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         unless_stand_in!(self.deserialize_map(visitor));
         let Value::Map(entries) = &self.node.value else { return Err(self.expected("a map of `key: value`")) };
         // A missing field is shown at the key of the map, which only the caller knows: no place is added here.
-        visitor.visit_map(Entries { entries: entries.iter(), skip: self.skip, value: None })
+        visitor.visit_map(Entries { rest: entries.iter(), skip: self.skip, value: None })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -228,21 +228,21 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 }
 
 struct Items<'a> {
-    items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
+    rest: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        let Some((index, item)) = self.items.next() else { return Ok(None) };
+        let Some((index, item)) = self.rest.next() else { return Ok(None) };
         let read = seed.deserialize(NodeDeserializer::new(item));
-        read.map(Some).map_err(|fault| fault.at(item.place, item.origin).under(index))
+        read.map(Some).map_err(|fault| fault.at(item.place, item.origin).under(index.to_string()))
     }
 }
 
 struct Entries<'a> {
-    entries: std::slice::Iter<'a, Entry>,
+    rest: std::slice::Iter<'a, Entry>,
     skip: &'a [&'a str],
     value: Option<&'a Entry>,
 }
@@ -252,7 +252,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         let skip = self.skip;
-        let Some(entry) = self.entries.find(|entry| !skip.contains(&&*entry.key)) else { return Ok(None) };
+        let Some(entry) = self.rest.find(|entry| !skip.contains(&&*entry.key)) else { return Ok(None) };
         self.value = Some(entry);
         let key: de::value::StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
         seed.deserialize(key).map(Some).map_err(|fault| fault.at(entry.place, None))

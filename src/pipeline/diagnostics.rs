@@ -1,4 +1,4 @@
-//! Mistakes with their places, and how they are shown: file:line:column, the line itself, and what to do.
+//! Mistakes with their places, and how they are shown: file, line and column, the line itself, and what to do.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -82,7 +82,7 @@ impl Diagnostic {
 
     /// Names the place where the value was written, if it is another one.
     #[must_use]
-    pub(super) fn from_origin(self, origin: Option<Place>) -> Self {
+    pub(super) fn with_origin(self, origin: Option<Place>) -> Self {
         match origin {
             Some(origin) if origin != self.place => self.also(origin, "the value comes from here"),
             _ => self,

@@ -177,7 +177,7 @@ fn kind(draft: &DraftStage, mistakes: &mut Vec<Diagnostic>) -> Option<&'static s
                 }
                 let message = format!("there is no stage kind `{}`", shorten(text));
                 let found = Diagnostic::new(message, entry.value.place).label("unknown kind");
-                suggest(found, text, Stage::KINDS).from_origin(entry.value.origin)
+                suggest(found, text, Stage::KINDS).with_origin(entry.value.origin)
             }
             Value::StandIn => return None,
             _ => Diagnostic::new(format!("`kind` is {}, not a name", entry.value.in_words()), entry.value.place)

@@ -44,8 +44,8 @@ impl Fault {
 
     /// Adds the key or index that leads to the value at fault.
     #[must_use]
-    pub(super) fn under(mut self, step: impl ToString) -> Self {
-        self.path.push(step.to_string());
+    pub(super) fn under(mut self, step: impl Into<String>) -> Self {
+        self.path.push(step.into());
         self
     }
 
@@ -79,7 +79,7 @@ impl Fault {
                 Diagnostic::new(if named { format!("`{owner}`: {message}") } else { message.clone() }, place)
             }
         };
-        diagnostic.from_origin(origin)
+        diagnostic.with_origin(origin)
     }
 }
 

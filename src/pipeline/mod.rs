@@ -99,7 +99,7 @@ impl Pipeline {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
-                let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+                let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
                 let message = format!("the file is not UTF-8 text: line {line} holds other bytes");
                 return Err(whole(&written, message, "save it as UTF-8"));
             }

@@ -103,7 +103,7 @@ impl Node {
         found
     }
 
-    /// What it is, for a message: `the text \`abc\``, `a list`.
+    /// What it is, for a message: the text "abc", a list.
     pub(super) fn in_words(&self) -> String {
         match &self.value {
             Value::Scalar(_, Scalar::Null) => "nothing".into(),

@@ -108,13 +108,11 @@ fn set(node: &mut Node, path: &[&str], value: Node, key: &str) -> Result<(), Box
         entries.push(Entry { key: (*step).to_owned(), place, value: empty });
     }
     let inside = node.in_words();
-    match node.child_mut(step) {
-        Some(child) => set(child, rest, value, key),
-        None => {
-            let message = format!("`{}` does not fit: there is no `{step}` in {inside}", shorten(key));
-            Err(Box::new(Diagnostic::new(message, place)))
-        }
+    if let Some(child) = node.child_mut(step) {
+        return set(child, rest, value, key);
     }
+    let message = format!("`{}` does not fit: there is no `{step}` in {inside}", shorten(key));
+    Err(Box::new(Diagnostic::new(message, place)))
 }
 
 /// Puts the values of parameters in the place of `${params.x}`, everywhere in a node.
@@ -150,7 +148,7 @@ impl<'a> Parameters<'a> {
                 match self.replaced(&text, node.place) {
                     Ok((value, origin)) => (node.value, node.origin) = (value, origin.or(node.origin)),
                     Err(mistake) => {
-                        mistakes.push(mistake.from_origin(node.origin));
+                        mistakes.push(mistake.with_origin(node.origin));
                         node.value = Value::StandIn;
                     }
                 }

@@ -180,34 +180,13 @@ impl Builder {
         let value = match open.content {
             Content::Sequence(items) => Value::Sequence(items),
             Content::Map { mut entries, seen, merges, .. } => {
-                self.merge(&mut entries, &seen, merges)?;
+                merge(&mut entries, &seen, merges)?;
                 Value::Map(entries)
             }
         };
         let end = if open.flow { end.end() } else { end.start() };
         let place = Place::File { start: open.start, end: end.max(open.start) };
         self.attach(Node::new(value, place), open.anchor, open.height)
-    }
-
-    /// Adds the entries of `<<: *defaults` that the map does not have itself.
-    fn merge(
-        &mut self,
-        entries: &mut Vec<Entry>,
-        seen: &HashMap<String, Place>,
-        merges: Vec<Node>,
-    ) -> Result<(), Fatal> {
-        let mut have: std::collections::HashSet<String> = seen.keys().cloned().collect();
-        for node in merges {
-            let place = node.place;
-            let nodes = if let Value::Sequence(items) = node.value { items } else { vec![node] };
-            for node in nodes {
-                let Value::Map(merged) = node.value else {
-                    return fatal("`<<` takes a map, or a list of maps", place, "write `<<: *anchor`");
-                };
-                entries.extend(merged.into_iter().filter(|entry| have.insert(entry.key.clone())));
-            }
-        }
-        Ok(())
     }
 
     fn repeat(&mut self, id: usize, place: Place) -> Result<(), Fatal> {
@@ -279,6 +258,22 @@ impl Builder {
     }
 }
 
+/// Adds the entries of `<<: *defaults` that the map does not have itself.
+fn merge(entries: &mut Vec<Entry>, seen: &HashMap<String, Place>, merges: Vec<Node>) -> Result<(), Fatal> {
+    let mut have: std::collections::HashSet<String> = seen.keys().cloned().collect();
+    for node in merges {
+        let place = node.place;
+        let nodes = if let Value::Sequence(items) = node.value { items } else { vec![node] };
+        for node in nodes {
+            let Value::Map(merged) = node.value else {
+                return fatal("`<<` takes a map, or a list of maps", place, "write `<<: *anchor`");
+            };
+            entries.extend(merged.into_iter().filter(|entry| have.insert(entry.key.clone())));
+        }
+    }
+    Ok(())
+}
+
 fn place(span: &Span) -> Place {
     let range = span.byte_range().unwrap_or(0..0);
     Place::File { start: range.start, end: range.end.max(range.start) }
@@ -294,6 +289,8 @@ fn too_deep<T>(place: Place) -> Result<T, Fatal> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn entry<'a>(root: &'a Node, key: &str) -> &'a Entry {
@@ -337,7 +334,7 @@ mod tests {
     fn an_alias_bomb_is_refused_before_it_expands() {
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..12 {
-            bomb += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(","));
+            let _ = writeln!(bomb, "a{level}: &a{level} [{}]", vec![format!("*a{}", level - 1); 10].join(","));
         }
         let started = std::time::Instant::now();
         let (root, mistakes) = read(&bomb);
@@ -350,7 +347,7 @@ mod tests {
     fn nesting_by_aliases_is_bounded_like_nesting_by_brackets() {
         let mut chain = String::from("a0: &a0 [x]\n");
         for level in 1..100 {
-            chain += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
+            let _ = writeln!(chain, "a{level}: &a{level} [*a{}]", level - 1);
         }
         assert_eq!(read(&chain).1[0].message, "the values nest too deep");
         assert_eq!(read(&format!("{}{}", "[".repeat(80), "]".repeat(80))).1[0].message, "the values nest too deep");

@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn a_default_that_is_written_out_changes_nothing() {
         let short = parameters("train_gan", &json!({"data": "a", "steps": 5}));
-        let long = json!({"data": "a", "steps": 5, "batch": 512, "loss": {"kind": "relativistic"}, "optimizer": {"beta1": 0}});
+        let long =
+            json!({"data": "a", "steps": 5, "batch": 512, "loss": {"kind": "relativistic"}, "optimizer": {"beta1": 0}});
         assert_eq!(short, parameters("train_gan", &long));
     }
 

@@ -20,6 +20,8 @@ mod order;
 mod reason;
 mod why;
 
+use order::Ordered;
+
 pub(crate) use material::material;
 pub use reason::Reason;
 pub(crate) use why::{History, changes, damaged};
@@ -126,18 +128,11 @@ pub enum PlanError {
 impl Plan {
     /// Plans the targets and all that they need; everything if `targets` is empty. The stages in `force` run even if cached.
     pub fn make(pipeline: &Pipeline, store: &Store, targets: &[String], force: &[String]) -> Result<Self, PlanError> {
-        let order::Order { stages, graph } = order::order(pipeline, targets, force)?;
+        let order = order::order(pipeline, targets, force)?;
         let history = History::new(store, &pipeline.name);
-        let mut planner = Planner { pipeline, store, force, history, states: vec![None; pipeline.stages.len()] };
-        for stage in &stages {
-            planner.states[stage.index] = Some(planner.state(stage)?);
-        }
-        let mut states = planner.states;
-        let stages = stages
-            .into_iter()
-            .filter_map(|stage| states[stage.index].take().map(|state| PlannedStage { state, ..stage }))
-            .collect();
-        Ok(Self { stages, graph })
+        let mut planner = Planner { pipeline, store, force, history, artifacts: BTreeMap::new() };
+        let stages = order.stages.into_iter().map(|stage| planner.stage(stage)).collect::<Result<_, _>>()?;
+        Ok(Self { stages, graph: order.graph })
     }
 
     /// The DAG: node `i` is `stages[i]` (and weighs `i`), an edge leads from a stage to one that takes its result, in this role.
@@ -151,25 +146,33 @@ impl Plan {
     }
 }
 
-/// Finds the states of stages, each after those of its inputs.
+/// Finds the states of stages, one after another in an order in which they can run.
 struct Planner<'a> {
     pipeline: &'a Pipeline,
     store: &'a Store,
     force: &'a [String],
     history: History,
-    /// By index in `pipeline.stages`.
-    states: Vec<Option<StageState>>,
+    /// The artifacts of cached stages, by index in `pipeline.stages`.
+    artifacts: BTreeMap<usize, Digest>,
 }
 
 impl Planner<'_> {
-    fn state(&self, planned: &PlannedStage) -> Result<StageState, PlanError> {
-        let declared = &self.pipeline.stages[planned.index];
+    fn stage(&mut self, Ordered { index, inputs }: Ordered) -> Result<PlannedStage, PlanError> {
+        let declared = &self.pipeline.stages[index];
+        let state = self.state(declared, &inputs)?;
+        if let StageState::Cached { record, .. } = &state {
+            self.artifacts.insert(index, record.artifact());
+        }
+        Ok(PlannedStage { index, name: declared.name.clone(), kind: declared.stage.kind(), inputs, state })
+    }
+
+    fn state(&self, declared: &Declared, ports: &[(&'static str, usize)]) -> Result<StageState, PlanError> {
         let forced = self.force.contains(&declared.name);
         let (mut inputs, mut waits_for) = (BTreeMap::<String, Vec<Digest>>::new(), Vec::new());
-        for &(role, index) in &planned.inputs {
-            match &self.states[index] {
-                Some(StageState::Cached { record, .. }) => inputs.entry(role.to_owned()).or_default().push(record.artifact()),
-                _ => waits_for.push((role, self.pipeline.stages[index].name.clone())),
+        for &(role, index) in ports {
+            match self.artifacts.get(&index) {
+                Some(artifact) => inputs.entry(role.to_owned()).or_default().push(*artifact),
+                None => waits_for.push((role, self.pipeline.stages[index].name.clone())),
             }
         }
         // A role is compared as a whole: one input that is not known hides it.

@@ -11,13 +11,19 @@ use petgraph::{
     visit::EdgeRef,
 };
 
-use super::{PlanError, PlannedStage, StageState};
+use super::PlanError;
 use crate::{pipeline::Pipeline, stage::nearest};
 
 /// The stages in the order in which they can run, and their graph by position.
 pub(super) struct Order {
-    pub(super) stages: Vec<PlannedStage>,
+    pub(super) stages: Vec<Ordered>,
     pub(super) graph: DiGraph<usize, &'static str>,
+}
+
+/// A stage that takes part: its index in `pipeline.stages`, and those of its inputs with their roles, in the order of its ports.
+pub(super) struct Ordered {
+    pub(super) index: usize,
+    pub(super) inputs: Vec<(&'static str, usize)>,
 }
 
 pub(super) fn order(pipeline: &Pipeline, targets: &[String], force: &[String]) -> Result<Order, PlanError> {
@@ -35,7 +41,7 @@ pub(super) fn order(pipeline: &Pipeline, targets: &[String], force: &[String]) -
         let stuck = wanted.into_iter().filter(|index| !order.contains(index));
         return Err(PlanError::Cycle { stages: stuck.map(|index| pipeline.stages[index].name.clone()).collect() });
     }
-    Ok(ordered(pipeline, &whole, &order))
+    Ok(ordered(&whole, &order))
 }
 
 fn find(names: &BTreeMap<&str, usize>, name: &str) -> Result<usize, PlanError> {
@@ -99,24 +105,19 @@ fn topological(graph: &DiGraph<usize, &'static str>, wanted: &BTreeSet<usize>) -
     order
 }
 
-fn ordered(pipeline: &Pipeline, whole: &DiGraph<usize, &'static str>, order: &[usize]) -> Order {
-    let mut position = vec![0; pipeline.stages.len()];
+fn ordered(whole: &DiGraph<usize, &'static str>, order: &[usize]) -> Order {
+    let mut position = vec![NodeIndex::default(); whole.node_count()];
     let mut graph = DiGraph::new();
     let mut stages = Vec::new();
     for (i, &index) in order.iter().enumerate() {
-        position[index] = i;
-        graph.add_node(i);
+        position[index] = graph.add_node(i);
         let mut edges: Vec<_> = whole.edges_directed(NodeIndex::new(index), Incoming).collect();
         edges.sort_unstable_by_key(EdgeRef::id);
         let inputs: Vec<_> = edges.iter().map(|edge| (*edge.weight(), edge.source().index())).collect();
         for &(role, producer) in &inputs {
-            graph.add_edge(NodeIndex::new(position[producer]), NodeIndex::new(i), role);
+            graph.add_edge(position[producer], position[index], role);
         }
-        let declared = &pipeline.stages[index];
-        let (name, kind) = (declared.name.clone(), declared.stage.kind());
-        // The planner puts the true state in.
-        let state = StageState::DependsOn { stages: Vec::new(), why: Vec::new() };
-        stages.push(PlannedStage { index, name, kind, inputs, state });
+        stages.push(Ordered { index, inputs });
     }
     Order { stages, graph }
 }

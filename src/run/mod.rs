@@ -4,7 +4,7 @@
 //! the number of workers and the commit to the store; a worker only reads objects and writes files into its folder.
 
 use std::{
-    io::{self, Read, Write},
+    io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
 };
@@ -12,13 +12,19 @@ use std::{
 use crate::{
     device::DeviceName,
     pipeline::{Pipeline, PipelineError},
-    plan::PlanError,
+    plan::{Plan, PlanError, StageState},
     store::{Store, StoreError},
 };
 
 mod event;
+mod executor;
+mod process;
+mod protocol;
+mod stage;
+mod worker;
 
 pub use event::Event;
+pub use worker::{WorkerEnd, worker};
 
 /// How to run a pipeline.
 #[derive(Clone, Debug)]
@@ -83,27 +89,22 @@ pub enum RunError {
 
 /// Brings the targets up to date, and reports on the calling thread.
 pub fn run(
-    _pipeline: &Pipeline,
-    _store: &Store,
-    _options: &RunOptions,
-    _on_event: &mut dyn FnMut(&Event),
+    pipeline: &Pipeline,
+    store: &Store,
+    options: &RunOptions,
+    on_event: &mut dyn FnMut(&Event),
 ) -> Result<Summary, RunError> {
-    todo!()
+    let plan = Plan::make(pipeline, store, &options.targets, &options.force)?;
+    preflight(pipeline, &plan)?;
+    executor::execute(pipeline, store, options, &plan, on_event)
 }
 
-/// How a worker ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerEnd {
-    /// The stage is done: exit code 0.
-    Finished,
-    /// The stage failed, and the executor was told why: exit code 1.
-    Failed,
-    /// The executor is gone; the process must end at once, for the stage may still be at work: exit code 1.
-    Orphaned,
-}
-
-/// The body of `pgan-pipe worker`: reads a job from `stdin`, runs its stage, and reports in JSON lines on `stdout`.
-/// Return from `main` at once afterwards: that ends what is left of the stage.
-pub fn worker(_stdin: impl Read + Send + 'static, _stdout: impl Write + Send + 'static) -> WorkerEnd {
-    todo!()
+/// Looks into the source files of stages that may run, before any does.
+fn preflight(pipeline: &Pipeline, plan: &Plan) -> Result<(), PipelineError> {
+    let may_run = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
+    let with_sources = may_run.map(|stage| stage.index).filter(|&i| !pipeline.stages[i].stage.sources().is_empty());
+    match with_sources.collect::<Vec<_>>() {
+        stages if stages.is_empty() => Ok(()),
+        stages => pipeline.preflight(&stages),
+    }
 }

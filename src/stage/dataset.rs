@@ -1,14 +1,26 @@
 //! `dataset`: reads events from a file or a known density, splits them, and fits their coordinates.
 
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
-use super::{ArtifactKind, Context, Metrics, Port, Source, StageError, StageKind};
-use crate::{
-    data::{CoordinatesChoice, Observables, coordinates::NamedCoordinates},
-    value::{EventCount, Finite, Fraction, OpenProbability},
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
 };
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+
+use super::{ArtifactKind, Context, Metrics, Port, Problem, Source, StageError, StageKind};
+use crate::{
+    data::{
+        Coordinates, CoordinatesChoice, DataError, Dataset as Events, Description, Observables, Table, Tail, Truth,
+        coordinates::NamedCoordinates, dijet, read, read_table, split, synthetic,
+    },
+    value::{EventCount, Finite, Fraction, OpenProbability, Positive, Width},
+};
+
+mod check;
 
 /// The YAML of a `dataset` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +29,9 @@ pub struct Dataset {
     /// Events in a parquet, CSV or npy file; this or `synthetic`.
     #[serde(default)]
     pub file: Option<PathBuf>,
+    /// Events of a known density; this or `file`.
+    #[serde(default)]
+    pub synthetic: Option<Synthetic>,
     /// A separate file of test events; then nothing of `file` is kept for testing.
     #[serde(default)]
     pub test_file: Option<PathBuf>,
@@ -50,6 +65,58 @@ fn standard() -> CoordinatesChoice {
     CoordinatesChoice::Named(NamedCoordinates::Standard)
 }
 
+/// Events of a known density, with the columns x0, x1, …; x0 carries the tail (see [`crate::data::synthetic`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Synthetic {
+    /// The density of x0.
+    pub density: Density,
+    /// Degrees of freedom of `student_t`.
+    #[serde(default)]
+    pub degrees: Option<Positive>,
+    /// The tail index of `pareto`.
+    #[serde(default)]
+    pub index: Option<Positive>,
+    /// The deviation of ln x0 of `log_normal`; 1 if absent.
+    #[serde(default)]
+    pub sigma: Option<Positive>,
+    /// Columns; 2 if absent.
+    #[serde(default = "two")]
+    pub dimensions: Width,
+    /// Events to draw.
+    pub events: EventCount,
+}
+
+fn two() -> Width {
+    Width::try_from(2).unwrap_or_else(|_| unreachable!())
+}
+
+/// Densities of x0 by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Density {
+    /// Standard normal.
+    Normal,
+    /// Student's t with `degrees`.
+    StudentT,
+    /// Pareto above 1 with `index`.
+    Pareto,
+    /// Log-normal with `sigma`.
+    LogNormal,
+}
+
+impl Synthetic {
+    /// The density of x0; `None` if its parameter is missing.
+    pub fn truth(&self) -> Option<Truth> {
+        Some(match self.density {
+            Density::Normal => Truth::Normal,
+            Density::StudentT => Truth::StudentT { degrees: self.degrees?.get() },
+            Density::Pareto => Truth::Pareto { index: self.index?.get() },
+            Density::LogNormal => Truth::LogNormal { sigma: self.sigma.map_or(1.0, Positive::get) },
+        })
+    }
+}
+
 /// Keeps events whose observable lies in [above, below).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +132,7 @@ pub struct Window {
 }
 
 /// Exact symmetries as chosen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Symmetries {
     /// A ready set: `dijet` (η → −η of both jets; the sign of φ₂ is drawn on decoding) or `none`.
@@ -82,6 +149,31 @@ pub enum NamedSymmetries {
     None,
     /// Those of a jet pair.
     Dijet,
+}
+
+/// Written out because serde's `untagged` would lose positions and the names that are expected.
+impl<'de> Deserialize<'de> for Symmetries {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Choice;
+
+        impl<'de> Visitor<'de> for Choice {
+            type Value = Symmetries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`none`, `dijet`, or sets of columns: [[NAME, NAME], [NAME]]")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                NamedSymmetries::deserialize(name.into_deserializer()).map(Symmetries::Named)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, sets: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(sets)).map(Symmetries::Flips)
+            }
+        }
+
+        from.deserialize_any(Choice)
+    }
 }
 
 impl Default for Symmetries {
@@ -126,6 +218,118 @@ impl Default for Split {
     }
 }
 
+impl Dataset {
+    /// The features as far as they are known before reading: declared, or those of synthetic events.
+    pub fn feature_names(&self) -> Option<Vec<String>> {
+        match (&self.features, &self.synthetic) {
+            (Some(features), _) => Some(features.clone()),
+            (None, Some(synthetic)) => Some(synthetic::names(synthetic.dimensions.get())),
+            (None, None) => None,
+        }
+    }
+
+    /// All observables, features first, as far as they are known before reading.
+    pub fn observable_names(&self) -> Option<Vec<String>> {
+        self.feature_names().map(|features| self.observables_of(&features))
+    }
+
+    fn observables_of(&self, features: &[String]) -> Vec<String> {
+        features.iter().cloned().chain(self.observables.names().iter().map(|&name| name.to_owned())).collect()
+    }
+
+    /// Sets of columns that the symmetries flip together.
+    fn flips(&self) -> Vec<Vec<String>> {
+        match &self.symmetries {
+            Symmetries::Named(NamedSymmetries::None) => Vec::new(),
+            Symmetries::Named(NamedSymmetries::Dijet) => {
+                vec![vec!["ljet1_eta".into(), "ljet2_eta".into()], vec!["ljet2_phi".into()]]
+            }
+            Symmetries::Flips(sets) => sets.clone(),
+        }
+    }
+
+    /// The symmetries as sets of encoded coordinates. Dijet coordinates know their own; |φ₂| has no sign to flip.
+    fn flipped_coordinates(&self, features: &[String]) -> Vec<Vec<usize>> {
+        let dijet = self.coordinates == CoordinatesChoice::Named(NamedCoordinates::Dijet);
+        match &self.symmetries {
+            Symmetries::Named(NamedSymmetries::Dijet) if dijet => vec![dijet::FLIPPED.to_vec()],
+            _ => {
+                let place = |name: &String| features.iter().position(|feature| feature == name);
+                self.flips().iter().map(|set| set.iter().filter_map(place).collect()).collect()
+            }
+        }
+    }
+
+    /// Reads these columns of a file and keeps the events inside the windows, at most `limit` of them, that the coordinates can express.
+    fn read(&self, path: &Path, columns: Option<&[String]>, limit: Option<usize>) -> Result<Table, DataError> {
+        let table = read_table(path, columns)?;
+        let of_file = |message: String| DataError::Format { path: path.to_owned(), message };
+        let mut kept = self.kept(&table)?;
+        kept.truncate(limit.unwrap_or(usize::MAX));
+        if kept.is_empty() {
+            return Err(of_file("no event lies inside all windows of `filter`; widen them".into()));
+        }
+        let events = if kept.len() == table.len() { table } else { table.rows(&kept) };
+        self.coordinates.check(&events, Some(&kept)).map_err(|error| match error {
+            DataError::Unusable(message) => of_file(message),
+            other => other,
+        })?;
+        Ok(events)
+    }
+
+    /// The events inside all windows.
+    fn kept(&self, table: &Table) -> Result<Vec<usize>, DataError> {
+        let mut kept: Vec<usize> = (0..table.len()).collect();
+        for window in &self.filter {
+            let values = self.observables.values(table, &window.observable)?;
+            let above = window.above.map_or(f64::NEG_INFINITY, Finite::get);
+            let below = window.below.map_or(f64::INFINITY, Finite::get);
+            kept.retain(|&event| values[event] >= above && values[event] < below);
+        }
+        Ok(kept)
+    }
+
+    /// All events that are split, and the true density of their first feature where it is known.
+    fn events(&self, context: &Context<'_>) -> Result<(Table, Option<Truth>), StageError> {
+        let limit = self.limit.map(EventCount::get);
+        if let Some(synthetic) = &self.synthetic {
+            let missing = || StageError::Unusable("`synthetic` lacks the parameter of its density".into());
+            let truth = synthetic.truth().ok_or_else(missing)?;
+            let mut rng = context.streams.stream("synthetic");
+            let table = truth.events(synthetic.events.get(), synthetic.dimensions.get(), &mut rng)?;
+            let mut kept = self.kept(&table)?;
+            kept.truncate(limit.unwrap_or(usize::MAX));
+            // A filter changes the density.
+            return Ok((table.rows(&kept), self.filter.is_empty().then_some(truth)));
+        }
+        Ok((self.read(source(context, "file")?, self.features.as_deref(), limit)?, None))
+    }
+
+    /// The cut of the tail on the training events, with the share of them above it.
+    fn tail(&self, choice: &TailChoice, train: &Table) -> Result<(Tail, f64), StageError> {
+        let mut values = self.observables.values(train, &choice.observable)?;
+        values.sort_unstable_by(f64::total_cmp);
+        let quantile = |p: OpenProbability| crate::data::interpolated_quantile(&values, p.get());
+        let above = choice.above.map(Finite::get).or_else(|| choice.quantile.map(quantile));
+        let above = above.ok_or_else(|| StageError::Unusable("`tail` needs `above` or `quantile`".into()))?;
+        let in_tail = values.len() - values.partition_point(|&value| value <= above);
+        if in_tail == 0 {
+            return Err(StageError::Unusable(format!(
+                "no training event has `{}` above {above}: the largest is {}; lower the cut of `tail`, or read more events",
+                choice.observable,
+                values.last().copied().unwrap_or(f64::NAN)
+            )));
+        }
+        let fraction = in_tail as f64 / values.len() as f64;
+        Ok((Tail { observable: choice.observable.clone(), above }, fraction))
+    }
+}
+
+fn source<'a>(context: &'a Context<'_>, field: &str) -> Result<&'a Path, StageError> {
+    let missing = || StageError::Unusable(format!("the source `{field}` is not there"));
+    context.sources.get(field).map(PathBuf::as_path).ok_or_else(missing)
+}
+
 impl StageKind for Dataset {
     const VERSION: u32 = 1;
     const PRODUCES: ArtifactKind = ArtifactKind::Dataset;
@@ -141,7 +345,54 @@ impl StageKind for Dataset {
             .collect()
     }
 
-    fn run(&self, _context: &mut Context<'_>) -> Result<Metrics, StageError> {
-        todo!()
+    fn problems(&self) -> Vec<Problem> {
+        check::problems(self)
+    }
+
+    fn preflight(&self, sources: &BTreeMap<String, PathBuf>) -> Vec<Problem> {
+        check::preflight(self, sources)
+    }
+
+    fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
+        let (events, truth) = self.events(context)?;
+        let test_share = self.split.test.map_or(if self.test_file.is_some() { 0.0 } else { 0.2 }, Fraction::get);
+        let mut order = context.streams.stream("split");
+        let parts = split::split(events.len(), self.split.validation.get(), test_share, &mut order);
+        let (train, validation) = (events.rows(&parts.train), events.rows(&parts.validation));
+        let test = match self.test_file {
+            Some(_) => self.read(source(context, "test_file")?, Some(events.names()), None)?,
+            None => events.rows(&parts.test),
+        };
+        if train.is_empty() || test.is_empty() {
+            return Err(StageError::Unusable(format!(
+                "{} events leave {} for training and {} for testing; read more events, or change `split`",
+                events.len(),
+                train.len(),
+                test.len()
+            )));
+        }
+        let coordinates = Coordinates::fit(&self.coordinates, &train, &self.flips().concat())?;
+        let tail = self.tail.as_ref().map(|choice| self.tail(choice, &train)).transpose()?;
+
+        let mut metrics = Metrics::new();
+        for (name, part) in [("train", &train), ("validation", &validation), ("test", &test)] {
+            metrics.insert(format!("events.{name}"), part.len() as f64);
+        }
+        if let Some((tail, fraction)) = &tail {
+            metrics.extend([("tail.above".to_owned(), tail.above), ("tail.fraction".to_owned(), *fraction)]);
+        }
+        let description = Description {
+            symmetries: self.flipped_coordinates(events.names()),
+            features: events.names().to_vec(),
+            coordinates,
+            observables: self.observables,
+            tail: tail.map(|(tail, _)| tail),
+            truth,
+        };
+        Events { description, train, validation, test }.save(&context.out)?;
+        Ok(metrics)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,6 +257,11 @@ impl Slot {
         self.store.put_note(&self.work.join("progress.json"), &text)
     }
 
+    /// Gives the right back unused.
+    pub fn release(self) {
+        self.store.clear_work(self.key);
+    }
+
     /// Gives up: the stage failed. The log stays, the progress goes.
     pub fn abandon(self) {
         let _ = fs::remove_file(self.work.join("progress.json"));

@@ -1,0 +1,22 @@
+//! `check`: a pipeline and its sources, with every mistake.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Outcome, arguments::PipelineArgs, output::print, text::count};
+
+#[derive(Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Outcome {
+        let pipeline = self.pipeline.load()?;
+        pipeline.preflight(&(0..pipeline.stages.len()).collect::<Vec<_>>())?;
+        print(&format!("{}: valid, {}", self.pipeline.file.display(), count(pipeline.stages.len(), "stage")))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong in a verb, and the exit code that it ends with.
+
+use std::{io, process::ExitCode};
+
+use anyhow::anyhow;
+use pgan_pipe::{
+    pipeline::{Pipeline, PipelineError},
+    plan::PlanError,
+    run::RunError,
+    store::StoreError,
+};
+
+use super::output::{self, say};
+
+/// A stage failed, or is not there to be used.
+pub(super) const STAGE: u8 = 1;
+/// Invalid usage or pipeline.
+pub(super) const INVALID: u8 = 2;
+/// The store or another file cannot be read or written.
+pub(super) const IO: u8 = 3;
+/// Something is out of date.
+pub(super) const STALE: u8 = 4;
+/// Corruption was found.
+pub(super) const CORRUPT: u8 = 5;
+
+/// Why a verb did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    pub(super) fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into() }
+    }
+
+    /// A plan that cannot be made; a source that is not there is shown at its place in the file.
+    pub(super) fn of_plan(pipeline: &Pipeline, error: PlanError) -> Self {
+        if let PlanError::Source { stage, .. } = &error
+            && let Some(index) = pipeline.stages.iter().position(|declared| declared.name == *stage)
+            && let Err(invalid) = pipeline.preflight(&[index])
+        {
+            return invalid.into();
+        }
+        error.into()
+    }
+
+    pub(super) fn message(code: u8, message: impl std::fmt::Display) -> Self {
+        Self::new(code, anyhow!("{message}"))
+    }
+
+    /// Says on standard error what went wrong, and gives the exit code. Whoever closed standard output wants to hear nothing.
+    pub(super) fn report(self) -> ExitCode {
+        if self.error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        match self.error.downcast_ref::<PipelineError>() {
+            Some(PipelineError::Invalid(diagnostics)) => say(&diagnostics.render(output::color())),
+            _ => say(&format!("error: {}", chain(&self.error))),
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// The message with its causes, less those that it tells itself.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match () {
+        () if told.is_empty() => cause,
+        () if told.contains(&cause) => told,
+        () => format!("{told}: {cause}"),
+    })
+}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        let code = match &error {
+            PipelineError::Invalid(_) => INVALID,
+            PipelineError::Io { source, .. } => of_source(source),
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(IO, error)
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        let code = match &error {
+            PlanError::Store(_) => IO,
+            PlanError::Source { source, .. } => of_source(source),
+            _ => INVALID,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Plan(error) => error.into(),
+            RunError::Invalid(error) => error.into(),
+            RunError::Store(error) => error.into(),
+            RunError::Stopped(signal) => Self::new(u8::try_from(128 + signal).unwrap_or(IO), RunError::Stopped(signal)),
+            error @ RunError::Worker { .. } => Self::new(IO, error),
+        }
+    }
+}
+
+/// A path that leads nowhere is wrong usage; one that cannot be read is trouble.
+fn of_source(error: &io::Error) -> u8 {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) { INVALID } else { IO }
+}

@@ -1,0 +1,186 @@
+//! `graph`: the stages and what they take from each other, as text, Mermaid, DOT or SVG.
+
+use std::{collections::HashMap, fmt::Write, process::ExitCode};
+
+use clap::{Args, ValueEnum};
+use pgan_pipe::pipeline::Pipeline;
+
+use super::{Outcome, arguments::PipelineArgs, output::print};
+
+mod svg;
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  pgan-pipe graph pipeline.yaml --format svg > pipeline.svg")]
+pub(super) struct Graph {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// A tree for the terminal
+    #[default]
+    Text,
+    /// For Markdown
+    Mermaid,
+    /// For Graphviz
+    Dot,
+    /// A figure
+    Svg,
+}
+
+impl Graph {
+    pub(super) fn run(&self) -> Outcome {
+        let dag = Dag::of(&self.pipeline.load()?);
+        print(&match self.format {
+            Format::Text => dag.text(),
+            Format::Mermaid => dag.mermaid(),
+            Format::Dot => dag.dot(),
+            Format::Svg => svg::draw(&dag),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The stages in the order of the file, with the stages that they take from.
+struct Dag {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    name: String,
+    kind: &'static str,
+    /// The role, and the stage that fills it.
+    inputs: Vec<(&'static str, usize)>,
+    /// The longest way from a stage without inputs.
+    rank: usize,
+}
+
+impl Dag {
+    fn of(pipeline: &Pipeline) -> Self {
+        let index: HashMap<&str, usize> =
+            pipeline.stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
+        let node = |declared: &pgan_pipe::pipeline::Declared| {
+            let ports = declared.stage.ports();
+            let inputs = ports.iter().filter_map(|port| Some((port.role, *index.get(port.reference)?))).collect();
+            Node { name: declared.name.clone(), kind: declared.stage.kind(), inputs, rank: 0 }
+        };
+        let mut dag = Self { nodes: pipeline.stages.iter().map(node).collect() };
+        dag.rank();
+        dag
+    }
+
+    /// Ranks the nodes; the pipeline is known to have no cycle.
+    fn rank(&mut self) {
+        let mut takers = vec![Vec::new(); self.nodes.len()];
+        let mut waits: Vec<usize> = self.nodes.iter().map(|node| node.inputs.len()).collect();
+        for (at, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&(_, from)| takers[from].push(at));
+        }
+        let mut ready: Vec<usize> = (0..waits.len()).filter(|&at| waits[at] == 0).collect();
+        while let Some(from) = ready.pop() {
+            for &at in &takers[from] {
+                self.nodes[at].rank = self.nodes[at].rank.max(self.nodes[from].rank + 1);
+                waits[at] -= 1;
+                if waits[at] == 0 {
+                    ready.push(at);
+                }
+            }
+        }
+    }
+
+    /// Each stage once, below the input that is made last; its other inputs behind an arrow.
+    fn text(&self) -> String {
+        let mut children = vec![Vec::new(); self.nodes.len()];
+        let mut roots = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            match node.inputs.iter().map(|&(_, from)| from).max_by_key(|&from| (self.nodes[from].rank, from)) {
+                Some(parent) => children[parent].push(at),
+                None => roots.push(at),
+            }
+        }
+        let mut out = String::new();
+        // Nodes still to write: the node, its parent, what stands before it, and before what hangs below it.
+        let mut stack: Vec<(usize, Option<usize>, String, String)> =
+            roots.into_iter().rev().map(|root| (root, None, String::new(), String::new())).collect();
+        while let Some((at, parent, before, below)) = stack.pop() {
+            let node = &self.nodes[at];
+            let mut others: Vec<&str> = Vec::new();
+            for &(_, from) in node.inputs.iter().filter(|&&(_, from)| Some(from) != parent) {
+                if !others.contains(&&*self.nodes[from].name) {
+                    others.push(&self.nodes[from].name);
+                }
+            }
+            let arrow = if others.is_empty() { String::new() } else { format!(" ← {}", others.join(", ")) };
+            let _ = writeln!(out, "{before}{} ({}){arrow}", node.name, node.kind);
+            for (position, &child) in children[at].iter().enumerate().rev() {
+                let last = position + 1 == children[at].len();
+                let (branch, gap) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                stack.push((child, Some(at), format!("{below}{branch}"), format!("{below}{gap}")));
+            }
+        }
+        out
+    }
+
+    fn mermaid(&self) -> String {
+        let mut out = String::from("flowchart TD\n");
+        for (at, node) in self.nodes.iter().enumerate() {
+            let _ = writeln!(out, "  s{at}[\"{}<br/><small>{}</small>\"]", node.name, node.kind);
+        }
+        for (at, node) in self.nodes.iter().enumerate() {
+            for (role, from) in &node.inputs {
+                let _ = writeln!(out, "  s{from} -->|{role}| s{at}");
+            }
+        }
+        out
+    }
+
+    fn dot(&self) -> String {
+        let mut out = String::from("digraph pipeline {\n  node [shape=box, fontname=\"Helvetica\"];\n");
+        for node in &self.nodes {
+            let _ = writeln!(out, "  \"{0}\" [label=\"{0}\\n{1}\"];", node.name, node.kind);
+        }
+        for node in &self.nodes {
+            for (role, from) in &node.inputs {
+                let _ = writeln!(out, "  \"{}\" -> \"{}\" [label=\"{role}\"];", self.nodes[*from].name, node.name);
+            }
+        }
+        out + "}\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quickstart() -> Dag {
+        let text = include_bytes!("../../../pipelines/quickstart.yaml");
+        Dag::of(&Pipeline::parse(text, std::path::Path::new("quickstart.yaml"), &[]).unwrap())
+    }
+
+    #[test]
+    fn the_tree_shows_each_stage_once_below_its_last_input() {
+        assert_eq!(
+            quickstart().text(),
+            "events (dataset)\n\
+             └─ base (train_gan)\n   \
+                └─ frozen (freeze)\n      \
+                   └─ tail (pretrain_tail) ← events\n         \
+                      └─ boosted (boost) ← frozen, events\n            \
+                         └─ evaluation (evaluate) ← events, frozen\n"
+        );
+    }
+
+    #[test]
+    fn every_format_has_an_edge_for_every_port() {
+        let dag = quickstart();
+        let edges: usize = dag.nodes.iter().map(|node| node.inputs.len()).sum();
+        assert_eq!(edges, 10);
+        assert_eq!(dag.mermaid().matches("-->").count(), edges);
+        assert_eq!(dag.dot().matches("->").count(), edges);
+        assert_eq!(svg::draw(&dag).matches("<path class=\"edge\"").count(), edges);
+    }
+}

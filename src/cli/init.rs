@@ -1,0 +1,65 @@
+//! `init`: a pipeline with events to start from.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::{
+    Failure, Outcome,
+    failure::{INVALID, IO},
+    output::print,
+};
+
+const PIPELINE: &str = include_str!("../../pipelines/quickstart.yaml");
+const EVENTS: [(&str, &[u8]); 2] = [
+    ("events/train.parquet", include_bytes!("../../examples/dijet/train.parquet")),
+    ("events/test.parquet", include_bytes!("../../examples/dijet/test.parquet")),
+];
+
+#[derive(Args)]
+pub(super) struct Init {
+    /// The folder to write into; it is made if it is not there
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+}
+
+impl Init {
+    pub(super) fn run(&self) -> Outcome {
+        let pipeline =
+            PIPELINE.replace("../examples/dijet/", "events/").replace("pipelines/quickstart.yaml", "pipeline.yaml");
+        let files: Vec<(PathBuf, &[u8])> = std::iter::once(("pipeline.yaml", pipeline.as_bytes()))
+            .chain(EVENTS)
+            .map(|(name, bytes)| (self.folder.join(name), bytes))
+            .collect();
+        if let Some((path, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
+            let message = format!("{} exists already; nothing was written", path.display());
+            return Err(Failure::message(INVALID, message));
+        }
+        for (path, bytes) in &files {
+            write(path, bytes)
+                .with_context(|| format!("cannot write {}", path.display()))
+                .map_err(|error| Failure::new(IO, error))?;
+        }
+        let mut text = String::new();
+        for (path, _) in &files {
+            let _ = writeln!(text, "wrote {}", path.display());
+        }
+        let file = self.folder.join("pipeline.yaml");
+        print(&format!("{text}next: pgan-pipe run {}", file.strip_prefix(".").unwrap_or(&file).display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+}

@@ -1,0 +1,66 @@
+//! What is shown after a run: a table for each evaluation, and its plots in `results/PIPELINE/STAGE`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use pgan_pipe::{
+    pipeline::Pipeline,
+    plan::{Plan, StageState},
+    report::{self, Evaluation, plot},
+    stage::Stage,
+    store::{Record, Store},
+};
+
+use super::{Failure, output::say};
+
+/// Shows the evaluations that are done. Plots that cannot be written are said, and are no failure of the run.
+pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet: bool) -> Result<(), Failure> {
+    if !pipeline.stages.iter().any(|declared| matches!(declared.stage, Stage::Evaluate(_))) {
+        return Ok(());
+    }
+    for stage in Plan::make(pipeline, store, targets, &[])?.stages {
+        let (StageState::Cached { record, .. }, Stage::Evaluate(evaluate)) =
+            (&stage.state, &pipeline.stages[stage.index].stage)
+        else {
+            continue;
+        };
+        let folder = Path::new("results").join(&pipeline.name).join(&stage.name);
+        let written = plots(store, record, &evaluate.models, &folder);
+        if !quiet {
+            say(&format!("\n{}\n{}", stage.name, report::summary(&record.metrics, &evaluate.models)));
+        }
+        match written {
+            Ok(paths) if !quiet => paths.iter().for_each(|path| say(&format!("plot: {}", path.display()))),
+            Ok(_) => {}
+            Err(error) => say(&format!("warning: the plots of `{}` are not written: {error:#}", stage.name)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes the plots whose bytes changed, and gives the paths of all.
+fn plots(store: &Store, record: &Record, models: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let file = record.outputs.get(Evaluation::FILE).context("the evaluation has no histograms")?;
+    let evaluation = Evaluation::load(&store.object(file.digest))?;
+    let names: Vec<&str> = models.iter().map(String::as_str).collect();
+    let mut paths = Vec::new();
+    for histograms in &evaluation.observables {
+        let svg = plot::ratio_plot(&evaluation, &histograms.observable, &names)?;
+        let path = folder.join(format!("{}.svg", file_name(&histograms.observable)));
+        if fs::read(&path).ok().as_deref() != Some(svg.as_bytes()) {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            fs::write(&path, &svg).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// An observable's name as the name of a file: columns may be called anything.
+fn file_name(observable: &str) -> String {
+    let keep = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    observable.chars().map(keep).take(100).collect()
+}

@@ -1,0 +1,138 @@
+//! `run`: runs what is needed.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+};
+
+use anyhow::Context;
+use clap::{ArgAction, Args};
+use pgan_pipe::{
+    device::DeviceName,
+    run::{RunError, RunOptions, run},
+};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+use super::{
+    Failure, Outcome,
+    arguments::{CacheArgs, PipelineArgs},
+    failure::{IO, STAGE},
+    plan,
+    progress::{self, Verbosity},
+    results,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe run pipeline.yaml                      bring everything up to date
+  pgan-pipe run pipeline.yaml boosted              one stage, with all that it needs
+  pgan-pipe run pipeline.yaml --set steps=500      with another parameter
+  pgan-pipe run pipeline.yaml --set boosted.mixture.learn=fixed
+  pgan-pipe run pipeline.yaml --device libtorch-cuda:0 --jobs 2";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(super) struct Run {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Stages to bring up to date, with all that they need; all by default
+    #[arg(value_name = "STAGE")]
+    targets: Vec<String>,
+    /// cpu, libtorch or libtorch-cuda:N; see `pgan-pipe devices`
+    #[arg(long, default_value_t)]
+    device: DeviceName,
+    /// Stages that may run at once; as many as there are cores by default
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Run this stage even if it is cached; may be repeated
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// After a failure, go on with the stages that do not need the failed one
+    #[arg(long)]
+    keep_going: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// Print one JSON object a line on standard output; text for people goes to standard error
+    #[arg(long)]
+    json: bool,
+    /// Say nothing but what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more: why stages run, their keys, frequent progress
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// The pgan-pipe program that runs the stages; this one by default
+    #[arg(long, value_name = "PATH", env = "PGAN_WORKER", hide_env_values = true)]
+    worker: Option<PathBuf>,
+    /// Show what would run, and why; the same as `plan`
+    #[arg(long = "dry-run")]
+    only_plan: bool,
+}
+
+impl Run {
+    pub(super) fn run(&self) -> Outcome {
+        let pipeline = self.pipeline.load()?;
+        let store = self.cache.store();
+        if self.only_plan {
+            plan::show(&pipeline, &store, &self.targets, &self.force, self.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let options = self.options()?;
+        let mut reporter = progress::reporter(self.verbosity(), self.json);
+        let summary = run(&pipeline, &store, &options, &mut |event| reporter.event(event));
+        drop(reporter);
+        let summary = summary.map_err(|error| match error {
+            RunError::Plan(error) => Failure::of_plan(&pipeline, error),
+            error => error.into(),
+        })?;
+        results::show(&pipeline, &store, &self.targets, self.quiet)?;
+        Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STAGE) })
+    }
+
+    fn options(&self) -> Result<RunOptions, Failure> {
+        let trouble = |error: anyhow::Error| Failure::new(IO, error);
+        let worker = match self.worker.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => path.clone(),
+            None => std::env::current_exe().context("cannot find this program to start workers").map_err(trouble)?,
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(RunOptions {
+            targets: self.targets.clone(),
+            force: self.force.clone(),
+            keep_going: self.keep_going,
+            jobs: self.jobs.map_or_else(cores, usize::from),
+            device: self.device,
+            worker,
+            stop: stop_on_signals().context("cannot listen to signals").map_err(trouble)?,
+            argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        })
+    }
+
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, _) => Verbosity::Verbose,
+        }
+    }
+}
+
+/// The first SIGINT or SIGTERM asks the run to stop, the second one ends the program.
+fn stop_on_signals() -> std::io::Result<Arc<AtomicUsize>> {
+    let stop = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM] {
+        let again = Arc::new(AtomicBool::new(false));
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
+        flag::register(signal, again)?;
+        flag::register_usize(signal, Arc::clone(&stop), usize::try_from(signal).unwrap_or(1))?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,177 @@
+//! Reading tables: parquet, CSV and npy, by the file's extension.
+//!
+//! Files are not trusted: whatever they hold, reading ends in a table of finite numbers or in an error that names the file and
+//! what to do, and memory stays below [`MAX_VALUES`] numbers. Rows count from 1, a header line not counted.
+
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use super::{DataError, Table};
+
+mod csv;
+mod npy;
+mod parquet;
+
+/// The most numbers that are read from one file: 4 GiB in single precision.
+pub const MAX_VALUES: usize = 1 << 30;
+
+/// File formats of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Parquet,
+    Csv,
+    Npy,
+}
+
+impl Format {
+    /// The format that the extension names.
+    pub(super) fn of(path: &Path) -> Result<Self, DataError> {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
+            Some("parquet") => Ok(Self::Parquet),
+            Some("csv") => Ok(Self::Csv),
+            Some("npy") => Ok(Self::Npy),
+            other => {
+                let what = other.map_or("no extension".to_owned(), |other| format!("the extension `.{other}`"));
+                let message = format!(
+                    "tables are `.parquet`, `.csv` or `.npy` files, and this one has {what}; convert it first (ROOT and HDF5 \
+                     files: with uproot or h5py)"
+                );
+                Err(DataError::format(path, message))
+            }
+        }
+    }
+}
+
+/// The numeric columns of a file, as [`read_table`] would name them for these features; reads no more than it must.
+pub fn columns(path: &Path, features: Option<&[String]>) -> Result<Vec<String>, DataError> {
+    guarded(path, || match Format::of(path)? {
+        Format::Parquet => parquet::columns(path),
+        Format::Csv => csv::columns(path),
+        Format::Npy => npy::columns(path, features),
+    })
+}
+
+/// Reads these columns of a file, or all numeric ones, in the file's order.
+///
+/// An npy file of shape `[events, columns]` has columns named by `wanted` if there are as many, else `x0`, `x1`, …
+pub fn read_table(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {
+    let table = guarded(path, || match Format::of(path)? {
+        Format::Parquet => parquet::read(path, wanted),
+        Format::Csv => csv::read(path, wanted),
+        Format::Npy => npy::read(path, wanted),
+    })?;
+    if table.is_empty() {
+        return Err(DataError::format(path, "there are no events in it"));
+    }
+    check_finite(path, &table)?;
+    Ok(table)
+}
+
+/// Refuses the first number, row by row, that is not finite.
+fn check_finite(path: &Path, table: &Table) -> Result<(), DataError> {
+    let first = |column: &[f32]| column.iter().position(|x| !x.is_finite());
+    let found =
+        table.names().iter().zip(table.columns()).filter_map(|(name, column)| Some((first(column)?, name, column)));
+    let Some((row, name, column)) = found.min_by_key(|(row, ..)| *row) else { return Ok(()) };
+    let message = format!(
+        "column `{name}`, row {}: {} is not a finite number in single precision; repair or remove such events in the file",
+        row + 1,
+        column[row]
+    );
+    Err(DataError::format(path, message))
+}
+
+/// Opens a regular file: not a folder, not a pipe that never ends.
+fn open(path: &Path) -> Result<(File, u64), DataError> {
+    let file = File::open(path).map_err(DataError::io(path))?;
+    let metadata = file.metadata().map_err(DataError::io(path))?;
+    if !metadata.is_file() {
+        return Err(DataError::format(path, "this is not a regular file"));
+    }
+    if metadata.len() == 0 {
+        return Err(DataError::format(path, "the file is empty"));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// Where the wanted columns stand among the known ones.
+fn resolve(path: &Path, wanted: &[String], known: &[String]) -> Result<Vec<usize>, DataError> {
+    let place = |name: &String| {
+        known.iter().position(|known| known == name).ok_or_else(|| DataError::NoColumnInFile {
+            path: path.to_owned(),
+            name: name.clone(),
+            known: known.to_vec(),
+        })
+    };
+    wanted.iter().map(place).collect()
+}
+
+/// Names a table's columns; names that repeat are the file's fault.
+fn named(path: &Path, names: Vec<String>, columns: Vec<Vec<f32>>) -> Result<Table, DataError> {
+    Table::new(names, columns).map_err(|error| DataError::format(path, error.to_string()))
+}
+
+/// Refuses more numbers than [`MAX_VALUES`].
+fn check_budget(path: &Path, values: usize) -> Result<(), DataError> {
+    if values <= MAX_VALUES {
+        return Ok(());
+    }
+    Err(DataError::format(path, format!("more than {MAX_VALUES} numbers; choose fewer features, or split the file")))
+}
+
+/// Turns a panic of a format's parser on malformed bytes into an error.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(DataError::format(path, "the file is malformed; write it again")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(name: &str, content: &[u8], wanted: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+        let message = read_table(&path, (!wanted.is_empty()).then_some(wanted.as_slice())).unwrap_err().to_string();
+        assert!(message.starts_with(&path.display().to_string()), "{message}");
+        message
+    }
+
+    #[test]
+    fn an_unknown_extension_is_an_error_that_lists_the_known_ones() {
+        assert!(error("events.root", b"root", &[]).contains("`.parquet`, `.csv` or `.npy`"));
+        assert!(error("events", b"", &[]).contains("no extension"));
+    }
+
+    #[test]
+    fn empty_files_and_folders_are_errors() {
+        for name in ["e.csv", "e.npy", "e.parquet"] {
+            assert!(error(name, b"", &[]).contains("the file is empty"));
+        }
+        assert!(error("e.csv", b"a,b\n", &["a"]).contains("no events"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder.csv");
+        std::fs::create_dir(&path).unwrap();
+        assert!(read_table(&path, None).unwrap_err().to_string().contains("not a regular file"));
+        assert!(matches!(read_table(&folder.path().join("none.csv"), None), Err(DataError::Io { .. })));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_named_by_column_and_row() {
+        let message = error("e.csv", b"a,b\n1,2\n3,nan\n", &[]);
+        assert!(message.contains("column `b`, row 2: NaN"), "{message}");
+        assert!(error("e.csv", b"a,b\n1,2\n1e99,3\n", &[]).contains("column `a`, row 2: inf"));
+    }
+
+    #[test]
+    fn a_missing_column_is_an_error_that_lists_the_others() {
+        let message = error("e.csv", b"a,b\n1,2\n", &["a", "c"]);
+        assert!(message.contains("no column `c`; the numeric columns are a, b"), "{message}");
+    }
+}

@@ -1,0 +1,366 @@
+//! Figures: the spectrum of an observable with the ratio of each model to the test events below it.
+
+use plotters::{
+    coord::Shift,
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
+
+use self::axis::Axis;
+use super::evaluation::{Evaluation, Histograms};
+
+mod axis;
+mod content;
+mod legend;
+
+use content::{Content, Curve};
+use legend::{Entry, Legend, Mark};
+
+/// Why a figure cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// The evaluation has no such observable.
+    #[error("the evaluation has no histogram of `{name}`; it has {}", known.join(", "))]
+    NoObservable {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// Names and models do not match.
+    #[error("the evaluation has {models} models, not {names}; name each of them once, in order")]
+    Names {
+        /// Models of the evaluation.
+        models: usize,
+        /// Names given.
+        names: usize,
+    },
+    /// The histogram holds no test event.
+    #[error("the histogram of `{0}` holds no test event; check the dataset's test split")]
+    Empty(String),
+    /// The figure could not be written.
+    #[error("the figure could not be drawn: {0}")]
+    Drawing(String),
+}
+
+impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for PlotError {
+    fn from(error: DrawingAreaErrorKind<E>) -> Self {
+        Self::Drawing(error.to_string())
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), PlotError>;
+
+const SIZE: (u32, u32) = (960, 840);
+const LEFT: i32 = 118;
+const RIGHT: i32 = 930;
+const TOP: i32 = 44;
+/// Where the upper panel ends and the ratio panel lies.
+const SPECTRUM_END: i32 = 560;
+const RATIO: (i32, i32) = (574, 756);
+/// Named fonts first: a figure must look alike wherever it is opened.
+const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
+const TICK_SIZE: i32 = 20;
+const LABEL_SIZE: i32 = 23;
+/// Okabe and Ito's colours that stay apart for the colour-blind, strongest first.
+const COLORS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+];
+
+/// Draws an observable as an SVG document: test events as points with √N bars, each model as a line scaled to the number of
+/// test events, and below them the ratios generated / test with √N bars on the grey band of the test events' own error.
+///
+/// `names` are those of the models, in their order. Ratios beyond the panel are shown as triangles on its border.
+pub fn ratio_plot(evaluation: &Evaluation, observable: &str, names: &[&str]) -> Result<String, PlotError> {
+    let histograms = evaluation.histograms(observable).ok_or_else(|| PlotError::NoObservable {
+        name: observable.to_owned(),
+        known: evaluation.observables.iter().map(|histograms| histograms.observable.clone()).collect(),
+    })?;
+    if names.len() != histograms.models.len() {
+        return Err(PlotError::Names { models: histograms.models.len(), names: names.len() });
+    }
+    let content = Content::of(histograms, evaluation).ok_or_else(|| PlotError::Empty(observable.to_owned()))?;
+    let cut = evaluation.tail.as_ref().filter(|tail| tail.observable == observable).map(|tail| tail.above);
+    let cut = cut.filter(|&cut| content.x(0, 1).holds(cut));
+
+    let mut entries = vec![Entry::new("test events", Mark::Points)];
+    entries.extend(names.iter().zip(COLORS.iter().cycle()).map(|(name, &color)| Entry::new(name, Mark::Line(color))));
+    entries.extend(cut.map(|cut| Entry::new(&format!("tail above {cut}{}", unit_after(observable)), Mark::Dashes)));
+    let (y, legend) =
+        Legend::place(entries, &content, Axis { low: 0.0, high: 1.0, log: false, from: SPECTRUM_END, to: TOP });
+
+    let mut document = String::new();
+    {
+        let root = SVGBackend::with_string(&mut document, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let x = content.x(LEFT, RIGHT);
+        let (low, high) = content.ratio_range();
+        let ratio = Axis { low, high, log: false, from: RATIO.1, to: RATIO.0 };
+        draw_spectrum(&root, &content, x, y, cut)?;
+        legend.draw(&root)?;
+        draw_ratios(&root, &content, x, ratio, cut)?;
+        frame(&root, x, y, 5, false)?;
+        frame(&root, x, ratio, 4, true)?;
+        let sizes = format!(
+            "{} test events, {} generated",
+            thousands(evaluation.events.test),
+            thousands(evaluation.events.generated)
+        );
+        text(&root, &sizes, 18, (RIGHT, TOP - 12), HPos::Right, VPos::Bottom)?;
+        text(&root, &axis_label(observable), LABEL_SIZE, (RIGHT, RATIO.1 + 42), HPos::Right, VPos::Top)?;
+        upright(&root, &content.y_label(unit(observable)), (30, TOP), HPos::Right)?;
+        upright(&root, "gen. / test", (30, i32::midpoint(RATIO.0, RATIO.1)), HPos::Center)?;
+        root.present()?;
+    }
+    Ok(document)
+}
+
+/// What an axis of this observable is called, with its unit: `mⱼⱼ [GeV]`.
+pub fn axis_label(observable: &str) -> String {
+    let (jet, quantity) = match observable.split_once('_') {
+        Some(("ljet1", quantity)) => ("leading jet ", quantity),
+        Some(("ljet2", quantity)) => ("second jet ", quantity),
+        Some(("jj", "M")) => return "mⱼⱼ [GeV]".to_owned(),
+        Some(("jj", quantity)) => ("dijet ", quantity),
+        _ => return observable.to_owned(),
+    };
+    match quantity {
+        "pt" => format!("{jet}pT [GeV]"),
+        "M" => format!("{jet}mass [GeV]"),
+        "E" => format!("{jet}energy [GeV]"),
+        "eta" => format!("{jet}η"),
+        "phi" => format!("{jet}φ [rad]"),
+        _ => observable.to_owned(),
+    }
+}
+
+fn unit(observable: &str) -> Option<&'static str> {
+    let label = axis_label(observable);
+    ["GeV", "rad"].into_iter().find(|unit| label.ends_with(&format!("[{unit}]")))
+}
+
+fn unit_after(observable: &str) -> String {
+    unit(observable).map(|unit| format!(" {unit}")).unwrap_or_default()
+}
+
+/// 12345 as `12,345`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn draw_spectrum(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option<f64>) -> Drawn {
+    dashes(root, x, y, cut)?;
+    for (curve, &color) in content.models.iter().zip(COLORS.iter().cycle()) {
+        let steps = (0..content.bins()).flat_map(|bin| {
+            let height = y.at(curve.values[bin]);
+            content.span(x, bin).map(|at| (at, height))
+        });
+        root.draw(&PathElement::new(steps.collect::<Vec<_>>(), color.stroke_width(3)))?;
+    }
+    for (bin, (&value, &error)) in content.test.values.iter().zip(&content.test.errors).enumerate() {
+        if value > 0.0 {
+            let at = content.centre(x, bin);
+            bar(root, at, (y.at(value - error), y.at(value + error)), BLACK.stroke_width(2))?;
+            root.draw(&Circle::new((at, y.at(value)), 4, BLACK.filled()))?;
+        }
+    }
+    Ok(())
+}
+
+fn draw_ratios(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option<f64>) -> Drawn {
+    for (bin, (&value, &error)) in content.test.values.iter().zip(&content.test.errors).enumerate() {
+        if value > 0.0 {
+            let [left, right] = content.span(x, bin);
+            let (top, bottom) = (y.at(1.0 + error / value), y.at(1.0 - error / value));
+            root.draw(&Rectangle::new([(left, top), (right, bottom)], RGBColor(222, 222, 222).filled()))?;
+        }
+    }
+    dashes(root, x, y, cut)?;
+    root.draw(&PathElement::new(vec![(x.from, y.at(1.0)), (x.to, y.at(1.0))], RGBColor(90, 90, 90).stroke_width(1)))?;
+    for (model, (curve, &color)) in content.models.iter().zip(COLORS.iter().cycle()).enumerate() {
+        // Side by side, so that the bars of one bin do not hide each other.
+        let shift = 5 * model as i32 - 5 * (content.models.len() as i32 - 1) / 2;
+        draw_ratio(root, content, curve, (x, y), color, shift)?;
+    }
+    Ok(())
+}
+
+fn draw_ratio(
+    root: &Area<'_>,
+    content: &Content,
+    curve: &Curve,
+    (x, y): (Axis, Axis),
+    color: RGBColor,
+    shift: i32,
+) -> Drawn {
+    let ratios = content.test.values.iter().zip(&curve.values).zip(&curve.errors);
+    let ratios: Vec<_> =
+        ratios.map(|((&test, &value), &error)| (test > 0.0).then(|| (value / test, error / test))).collect();
+    for (bin, ratio) in ratios.iter().enumerate() {
+        let Some((ratio, error)) = *ratio else { continue };
+        let [left, right] = content.span(x, bin);
+        if y.holds(ratio) {
+            root.draw(&PathElement::new(vec![(left, y.at(ratio)), (right, y.at(ratio))], color.stroke_width(3)))?;
+        }
+        if let Some(Some((next, _))) = ratios.get(bin + 1) {
+            root.draw(&PathElement::new(vec![(right, y.at(ratio)), (right, y.at(*next))], color.stroke_width(1)))?;
+        }
+        let at = content.centre(x, bin) + shift;
+        if y.holds(ratio) {
+            bar(root, at, (y.at(ratio - error), y.at(ratio + error)), color.stroke_width(1))?;
+        } else {
+            let (tip, base) = if ratio > y.high { (y.to + 2, y.to + 12) } else { (y.from - 2, y.from - 12) };
+            root.draw(&Polygon::new(vec![(at, tip), (at - 6, base), (at + 6, base)], color.filled()))?;
+        }
+    }
+    Ok(())
+}
+
+fn bar(root: &Area<'_>, at: i32, (low, high): (i32, i32), style: ShapeStyle) -> Drawn {
+    Ok(root.draw(&PathElement::new(vec![(at, low), (at, high)], style))?)
+}
+
+/// A dashed upright line through a panel.
+fn dashes(root: &Area<'_>, x: Axis, y: Axis, cut: Option<f64>) -> Drawn {
+    let Some(at) = cut.map(|cut| x.at(cut)) else { return Ok(()) };
+    for top in (y.to..y.from).step_by(14) {
+        bar(root, at, (top, (top + 8).min(y.from)), legend::CUT.stroke_width(2))?;
+    }
+    Ok(())
+}
+
+/// The frame of a panel with ticks inward on all sides, labels on the left, and below if this is the lowest panel.
+fn frame(root: &Area<'_>, x: Axis, y: Axis, wanted: usize, lowest: bool) -> Drawn {
+    let line = BLACK.stroke_width(2);
+    for tick in x.ticks(6) {
+        let (at, length) = (x.at(tick.value), if tick.label.is_some() { 12 } else { 6 });
+        bar(root, at, (y.from, y.from - length), line)?;
+        bar(root, at, (y.to, y.to + length), line)?;
+        if let Some(label) = tick.label.filter(|_| lowest) {
+            text(root, &label, TICK_SIZE, (at, y.from + 10), HPos::Center, VPos::Top)?;
+        }
+    }
+    for tick in y.ticks(wanted) {
+        let (at, length) = (y.at(tick.value), if tick.label.is_some() { 12 } else { 6 });
+        root.draw(&PathElement::new(vec![(x.from, at), (x.from + length, at)], line))?;
+        root.draw(&PathElement::new(vec![(x.to, at), (x.to - length, at)], line))?;
+        // A label at the very top of the lower panel would meet the lowest one of the panel above.
+        if let Some(label) = tick.label.filter(|_| !lowest || at > y.to + TICK_SIZE) {
+            text(root, &label, TICK_SIZE, (x.from - 10, at + 1), HPos::Right, VPos::Center)?;
+        }
+    }
+    // A path: the SVG of a rectangle would lose its line's width.
+    let corners = [(x.from, y.to), (x.to, y.to), (x.to, y.from), (x.from, y.from), (x.from, y.to)];
+    Ok(root.draw(&PathElement::new(corners.to_vec(), line))?)
+}
+
+fn font(size: i32) -> TextStyle<'static> {
+    // plotters divides by 1.24 on the way to SVG.
+    TextStyle::from((FONT, 1.24 * f64::from(size)).into_font())
+}
+
+fn text(root: &Area<'_>, words: &str, size: i32, at: (i32, i32), h: HPos, v: VPos) -> Drawn {
+    Ok(root.draw_text(words, &font(size).pos(Pos::new(h, v)), at)?)
+}
+
+/// Text that reads upwards.
+fn upright(root: &Area<'_>, words: &str, at: (i32, i32), along: HPos) -> Drawn {
+    let style = font(LABEL_SIZE).transform(FontTransform::Rotate270).pos(Pos::new(along, VPos::Center));
+    Ok(root.draw_text(words, &style, at)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        data::Tail,
+        metrics::Binning,
+        report::evaluation::{Events, Histograms},
+    };
+
+    fn evaluation() -> Evaluation {
+        let histograms = |observable: &str, binning, test: Vec<u64>| Histograms {
+            observable: observable.into(),
+            binning,
+            floor: test.clone(),
+            models: vec![test.iter().map(|count| 3 * count).collect(), vec![0; test.len()]],
+            test,
+        };
+        Evaluation {
+            format: Evaluation::FORMAT,
+            events: Events { test: 1000, generated: 2000, floor: 1000 },
+            tail: Some(Tail { observable: "jj_M".into(), above: 1500.0 }),
+            observables: vec![
+                histograms("ljet1_eta", Binning::uniform(4, -2.0, 2.0).unwrap(), vec![200, 300, 300, 200]),
+                histograms("x", Binning::new(vec![0.0, 1.0, 3.0]).unwrap().open(), vec![0, 0]),
+            ],
+            spectra: vec![histograms("jj_M", Binning::logarithmic(3, 500.0, 4000.0).unwrap(), vec![900, 90, 10])],
+        }
+    }
+
+    #[test]
+    fn the_figure_names_its_axes_its_models_and_the_cut() {
+        let svg = ratio_plot(&evaluation(), "jj_M", &["frozen", "a < b"]).unwrap();
+        for words in [
+            "mⱼⱼ [GeV]",
+            "Events / bin",
+            "gen. / test",
+            "test events",
+            "frozen",
+            "a &lt; b",
+            "tail above 1500 GeV",
+            "10²",
+        ] {
+            assert!(svg.contains(words), "{words} is missing");
+        }
+        assert!(svg.contains("font-family=\"DejaVu Sans, ") && svg.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn a_figure_of_another_observable_has_no_cut_and_its_own_unit() {
+        let svg = ratio_plot(&evaluation(), "ljet1_eta", &["a", "b"]).unwrap();
+        assert!(svg.contains("leading jet η") && svg.contains("Events / 1<") | svg.contains("Events / 1\n"));
+        assert!(!svg.contains("tail above"));
+    }
+
+    #[test]
+    fn the_same_evaluation_gives_the_same_bytes() {
+        let draw = || ratio_plot(&evaluation(), "jj_M", &["a", "b"]).unwrap();
+        assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn generated_events_are_scaled_to_the_test_events() {
+        // Three times the counts from twice the events: a ratio of 1.5.
+        let evaluation = evaluation();
+        let content = Content::of(&evaluation.spectra[0], &evaluation).unwrap();
+        assert!((content.models[0].values[0] / content.test.values[0] - 1.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_said() {
+        let said = |observable, names: &[&str]| ratio_plot(&evaluation(), observable, names).unwrap_err().to_string();
+        assert_eq!(said("jj_pt", &["a", "b"]), "the evaluation has no histogram of `jj_pt`; it has ljet1_eta, x");
+        assert!(said("jj_M", &["a"]).contains("2 models, not 1"));
+        assert!(said("x", &["a", "b"]).contains("no test event"));
+    }
+
+    #[test]
+    fn sizes_are_grouped_by_thousands() {
+        assert_eq!([7, 1000, 1_234_567].map(thousands), ["7", "1,000", "1,234,567"]);
+    }
+}

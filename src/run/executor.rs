@@ -1,0 +1,269 @@
+//! The executor: starts each stage when its inputs are there, as many at once as there are jobs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Sender, channel},
+    },
+    thread::{self, Scope},
+    time::{Duration, Instant},
+};
+
+use petgraph::{Direction::Outgoing, graph::NodeIndex};
+
+use super::{
+    Event, RunError, RunOptions, Summary,
+    stage::{Ending, Report, Shared, Task},
+};
+use crate::{
+    digest::Digest,
+    pipeline::Pipeline,
+    plan::{History, Plan, Reason, StageState, changes, declared_material, key_of},
+    store::{Found, Record, Store},
+};
+
+/// How often the stop flag is looked at while stages run.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Where a stage stands.
+enum Phase {
+    Waiting,
+    Running,
+    Done { record: Box<Record>, ran: bool },
+    Failed,
+    Cancelled,
+}
+
+struct Executor<'a> {
+    shared: &'a Shared<'a>,
+    plan: &'a Plan,
+    /// By position in the plan.
+    phases: Vec<Phase>,
+    /// The position of each stage that takes part, by index in the pipeline.
+    positions: BTreeMap<usize, usize>,
+    history: History,
+    /// Stages that run again because their stored files turned out to be damaged, and how.
+    repairs: BTreeMap<usize, Vec<Reason>>,
+    running: usize,
+    /// No stage starts any more.
+    halted: bool,
+    error: Option<RunError>,
+    on_event: &'a mut dyn FnMut(&Event),
+}
+
+/// Runs what a plan says.
+pub(super) fn execute(
+    pipeline: &Pipeline,
+    store: &Store,
+    options: &RunOptions,
+    plan: &Plan,
+    on_event: &mut dyn FnMut(&Event),
+) -> Result<Summary, RunError> {
+    let clock = Instant::now();
+    let (kill, intact) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    let shared = Shared { pipeline, store, options, kill, intact };
+    let mut executor = Executor {
+        shared: &shared,
+        plan,
+        phases: plan.stages.iter().map(|_| Phase::Waiting).collect(),
+        positions: plan.stages.iter().enumerate().map(|(position, stage)| (stage.index, position)).collect(),
+        history: History::new(store, &pipeline.name),
+        repairs: BTreeMap::new(),
+        running: 0,
+        halted: false,
+        error: None,
+        on_event,
+    };
+    executor.take_cached();
+    executor.work();
+    if let Some(error) = executor.error {
+        return Err(error);
+    }
+    match options.stop.load(Ordering::Relaxed) {
+        0 => Ok(executor.finish(clock)),
+        signal => Err(RunError::Stopped(signal)),
+    }
+}
+
+impl<'a> Executor<'a> {
+    fn take_cached(&mut self) {
+        for (position, stage) in self.plan.stages.iter().enumerate() {
+            if let StageState::Cached { record, .. } = &stage.state {
+                self.cached(position, record.clone());
+            }
+        }
+    }
+
+    fn cached(&mut self, position: usize, record: Box<Record>) {
+        (self.on_event)(&Event::StageCached { stage: self.plan.stages[position].name.clone(), key: record.key });
+        self.phases[position] = Phase::Done { record, ran: false };
+    }
+
+    fn work(&mut self) {
+        let (sender, reports) = channel();
+        thread::scope(|scope| {
+            self.start_ready(scope, &sender);
+            while self.running > 0 {
+                match reports.recv_timeout(LOOK) {
+                    Ok(Report::Event(event)) => (self.on_event)(&event),
+                    Ok(Report::Ended(position, ending)) => {
+                        self.running -= 1;
+                        self.end(position, ending);
+                        self.start_ready(scope, &sender);
+                    }
+                    Err(_) => {}
+                }
+                self.heed_stop();
+            }
+        });
+    }
+
+    fn heed_stop(&mut self) {
+        if self.shared.options.stop.load(Ordering::Relaxed) != 0 {
+            self.halted = true;
+            self.shared.kill.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts what can start; stages that turn out to be cached may let others start.
+    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, reports: &Sender<Report>)
+    where
+        'a: 'scope,
+    {
+        self.heed_stop();
+        // In the order of the plan each stage comes after its inputs: one pass sees all that a cached one lets start.
+        for position in 0..self.phases.len() {
+            if self.halted || self.running >= self.shared.options.jobs.max(1) {
+                return;
+            }
+            if !matches!(self.phases[position], Phase::Waiting) {
+                continue;
+            }
+            let Some(inputs) = self.inputs(position) else { continue };
+            match self.task(position, inputs) {
+                Ok(Some(task)) => {
+                    self.phases[position] = Phase::Running;
+                    self.running += 1;
+                    let (shared, reports) = (self.shared, reports.clone());
+                    scope.spawn(move || task.perform(shared, &reports));
+                }
+                Ok(None) => {}
+                Err(error) => self.abort(error),
+            }
+        }
+    }
+
+    /// The inputs of a stage: role, position and record; `None` if one is not there yet.
+    fn inputs(&self, position: usize) -> Option<Vec<(&'static str, usize, Record)>> {
+        let inputs = self.plan.stages[position].inputs.iter();
+        inputs
+            .map(|(role, index)| {
+                let producer = *self.positions.get(index)?;
+                match &self.phases[producer] {
+                    Phase::Done { record, .. } => Some((*role, producer, (**record).clone())),
+                    _ => None,
+                }
+            })
+            .collect()
+    }
+
+    /// The task of a stage, now that its inputs and so its key are known; `None` if it is cached.
+    fn task(&mut self, position: usize, inputs: Vec<(&'static str, usize, Record)>) -> Result<Option<Task>, RunError> {
+        let Shared { pipeline, store, options, .. } = self.shared;
+        let planned = &self.plan.stages[position];
+        let declared = &pipeline.stages[planned.index];
+        let mut digests: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+        for (role, _, record) in &inputs {
+            digests.entry((*role).to_owned()).or_default().push(record.artifact());
+        }
+        let material = declared_material(pipeline, store, declared, digests)?;
+        let key = key_of(declared, &material)?;
+        let forced = options.force.contains(&planned.name);
+        if !forced && let Found::Complete(record) = store.find(key)? {
+            self.cached(position, record);
+            return Ok(None);
+        }
+        let why = match (self.repairs.get(&position), &planned.state) {
+            (Some(repair), _) => repair.clone(),
+            (None, StageState::Run { key: planned, why }) if *planned == key => why.clone(),
+            _ => {
+                let last = self.history.last(&declared.name, declared.stage.kind());
+                let forced = forced.then_some(Reason::Forced);
+                changes(last, &material, &declared.stage, false).into_iter().chain(forced).collect()
+            }
+        };
+        Ok(Some(Task { position, index: planned.index, key, material, why, forced, inputs }))
+    }
+
+    fn end(&mut self, position: usize, ending: Result<Ending, RunError>) {
+        match ending {
+            Ok(Ending::Ran(record)) => self.phases[position] = Phase::Done { record, ran: true },
+            Ok(Ending::Cached(record)) => self.cached(position, record),
+            Ok(Ending::Damaged(producers)) => self.repair(position, producers),
+            Ok(Ending::Failed { message, log }) => {
+                let stage = self.plan.stages[position].name.clone();
+                (self.on_event)(&Event::StageFailed { stage, message, log });
+                self.fail(position);
+            }
+            Ok(Ending::Stopped) => self.phases[position] = Phase::Cancelled,
+            Err(error) => {
+                self.phases[position] = Phase::Failed;
+                self.abort(error);
+            }
+        }
+    }
+
+    fn fail(&mut self, position: usize) {
+        self.phases[position] = Phase::Failed;
+        self.halted |= !self.shared.options.keep_going;
+        let mut open = vec![position];
+        while let Some(position) = open.pop() {
+            for next in self.plan.graph().neighbors_directed(NodeIndex::new(position), Outgoing) {
+                if matches!(self.phases[next.index()], Phase::Waiting) {
+                    self.phases[next.index()] = Phase::Cancelled;
+                    open.push(next.index());
+                }
+            }
+        }
+    }
+
+    /// Has stages run again whose files were damaged; once each, for if they are damaged again then the disk is at fault.
+    fn repair(&mut self, position: usize, producers: BTreeMap<usize, Vec<Reason>>) {
+        self.phases[position] = Phase::Waiting;
+        for (producer, damage) in producers {
+            if self.repairs.insert(producer, damage).is_some() {
+                let message = "its stored files were damaged twice in this run: check the disk of the cache".to_owned();
+                let stage = self.plan.stages[producer].name.clone();
+                (self.on_event)(&Event::StageFailed { stage, message, log: None });
+                self.fail(producer);
+            } else {
+                self.phases[producer] = Phase::Waiting;
+            }
+        }
+    }
+
+    /// The run cannot go on; what runs may finish.
+    fn abort(&mut self, error: RunError) {
+        self.halted = true;
+        self.error.get_or_insert(error);
+    }
+
+    fn finish(self, clock: Instant) -> Summary {
+        let mut summary = Summary::default();
+        for (stage, phase) in self.plan.stages.iter().zip(&self.phases) {
+            let list = match phase {
+                Phase::Done { ran: true, .. } => &mut summary.ran,
+                Phase::Done { ran: false, .. } => &mut summary.cached,
+                Phase::Failed => &mut summary.failed,
+                Phase::Waiting | Phase::Running | Phase::Cancelled => &mut summary.cancelled,
+            };
+            list.push(stage.name.clone());
+        }
+        summary.seconds = clock.elapsed().as_secs_f64();
+        let Summary { ran, cached, failed, cancelled, seconds } = summary.clone();
+        (self.on_event)(&Event::RunFinished { ran, cached, failed, cancelled, seconds });
+        summary
+    }
+}

@@ -1,0 +1,133 @@
+//! A worker process as the executor sees it: started, listened to, and killed when the run stops.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::protocol::{Job, Message};
+
+/// How often a silent worker is looked at, and the stop flag with it.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A worker that has said its last word may take this long to go.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A running worker. Dropped, it is killed.
+pub(super) struct Process {
+    child: Child,
+    /// Open for as long as somebody waits for the worker.
+    lifeline: Option<ChildStdin>,
+    messages: Receiver<Message>,
+}
+
+/// What a worker does next.
+pub(super) enum Heard {
+    /// It said something.
+    Message(Message),
+    /// Nothing for a moment.
+    Silence,
+    /// It went without a last word.
+    Gone(ExitStatus),
+}
+
+impl Process {
+    /// Starts `program worker` on a job. Its stderr goes into `log`, its threads are limited.
+    pub(super) fn start(program: &Path, job: &Job, log: &Path, threads: usize) -> io::Result<Self> {
+        let mut text = serde_json::to_vec(job)?;
+        text.push(b'\n');
+        let mut command = Command::new(program);
+        for pool in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+            command.env(pool, threads.to_string());
+        }
+        // A group of its own: an interrupt from the terminal reaches the executor, which then ends its workers.
+        let mut child = command
+            .arg("worker")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log)?)
+            .process_group(0)
+            .spawn()?;
+        let (mut lifeline, stdout) = (child.stdin.take(), child.stdout.take());
+        if let Some(stdin) = &mut lifeline {
+            // A worker that goes before it has its job is noticed by its exit.
+            let _ = stdin.write_all(&text);
+        }
+        Ok(Self { child, lifeline, messages: listen(stdout) })
+    }
+
+    /// Waits a moment for something to happen.
+    pub(super) fn hear(&mut self) -> io::Result<Heard> {
+        match self.messages.recv_timeout(LOOK) {
+            Ok(message) => Ok(Heard::Message(message)),
+            Err(RecvTimeoutError::Disconnected) => Ok(Heard::Gone(self.child.wait()?)),
+            // A process that the worker left behind may keep its stdout open.
+            Err(RecvTimeoutError::Timeout) => match self.child.try_wait()? {
+                None => Ok(Heard::Silence),
+                Some(status) => Ok(self.messages.try_recv().map_or(Heard::Gone(status), Heard::Message)),
+            },
+        }
+    }
+
+    /// Lets a worker go that has said its last word.
+    pub(super) fn farewell(mut self) {
+        self.lifeline = None;
+        let since = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && since.elapsed() < FAREWELL {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads messages on a thread of its own. What is no message was printed by some library: it is passed over.
+fn listen(stdout: Option<ChildStdout>) -> Receiver<Message> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).split(b'\n')) {
+            let Ok(line) = line else { break };
+            if let Ok(message) = serde_json::from_slice(&line)
+                && sender.send(message).is_err()
+            {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// What to tell of a worker that went without a last word.
+pub(super) fn obituary(status: ExitStatus, log: &Path) -> String {
+    let how = match (status.signal(), status.code()) {
+        (Some(9), _) => "was killed by signal 9; perhaps the machine ran out of memory".to_owned(),
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (_, Some(code)) => format!("ended with exit code {code} before the stage was done"),
+        _ => "vanished".to_owned(),
+    };
+    match last_lines(log) {
+        Some(lines) => format!("the worker {how}; its log ends with\n{lines}"),
+        None => format!("the worker {how}"),
+    }
+}
+
+/// The last five lines of a log.
+fn last_lines(log: &Path) -> Option<String> {
+    let bytes = fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4096)..]);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(5)..];
+    (!last.is_empty()).then(|| last.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,57 @@
+//! What the executor and a worker say to each other: one job on the worker's stdin, messages in JSON lines on its stdout.
+//!
+//! The executor keeps the worker's stdin open for as long as it lives: its end tells the worker that nobody waits any more.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    device::DeviceName,
+    stage::{Artifact, Metrics},
+};
+
+/// A stage to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// The version of this protocol.
+    pub(super) protocol: u32,
+    pub(super) kind: String,
+    /// The version of the kind: another build of the worker may compute something else.
+    pub(super) version: u32,
+    /// The stage's fields.
+    pub(super) stage: Value,
+    pub(super) seed: u64,
+    pub(super) device: DeviceName,
+    pub(super) inputs: BTreeMap<String, Vec<Artifact>>,
+    pub(super) sources: BTreeMap<String, PathBuf>,
+    /// The folder for the output files.
+    pub(super) out: PathBuf,
+}
+
+impl Job {
+    pub(super) const PROTOCOL: u32 = 1;
+}
+
+/// What a worker says.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "says", rename_all = "snake_case")]
+pub(super) enum Message {
+    Progress { step: u64, steps: u64, values: BTreeMap<String, f64> },
+    Notice { message: String },
+    Finished { metrics: Metrics },
+    Failed { message: String, kind: Failure },
+}
+
+/// How a stage failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Failure {
+    /// It said so.
+    Stage,
+    /// It panicked: a defect of the program.
+    Panic,
+    /// The worker and the executor do not understand each other.
+    Protocol,
+}

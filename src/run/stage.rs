@@ -1,0 +1,336 @@
+//! One stage on a thread of the executor: takes the right to write, checks its inputs, has a worker run it, and commits.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Event, RunError, RunOptions,
+    process::{Heard, Process, obituary},
+    protocol::{Job, Message},
+};
+use crate::{
+    digest::Digest,
+    key::{CacheKey, KeyMaterial},
+    pipeline::{Declared, Pipeline},
+    plan::{Reason, named_metrics},
+    stage::{Artifact, ArtifactKind, Metrics},
+    store::{Lookup, Mark, Outcome, Provenance, Record, Slot, Store},
+};
+
+/// How often a run looks whether another is done with a stage.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// How often the progress of a stage is written down.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the stages of a run share.
+pub(super) struct Shared<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) store: &'a Store,
+    pub(super) options: &'a RunOptions,
+    /// Set when the run stops: workers are killed.
+    pub(super) kill: AtomicBool,
+    /// Objects that this run has read in full and found intact.
+    pub(super) intact: Mutex<BTreeSet<Digest>>,
+}
+
+/// A stage whose inputs are all there.
+pub(super) struct Task {
+    /// Its position in the plan.
+    pub(super) position: usize,
+    /// Its index in the pipeline.
+    pub(super) index: usize,
+    pub(super) key: CacheKey,
+    pub(super) material: KeyMaterial,
+    pub(super) why: Vec<Reason>,
+    pub(super) forced: bool,
+    /// The role of each input, the position in the plan of the stage that made it, and its record.
+    pub(super) inputs: Vec<(&'static str, usize, Record)>,
+}
+
+/// What the threads of stages tell the executor.
+pub(super) enum Report {
+    Event(Event),
+    Ended(usize, Result<Ending, RunError>),
+}
+
+/// How a stage ended.
+pub(super) enum Ending {
+    /// It ran, and its result is stored.
+    Ran(Box<Record>),
+    /// Its result was stored meanwhile.
+    Cached(Box<Record>),
+    /// Files of its inputs are corrupted, and were set aside: these stages (by position) must run again.
+    Damaged(BTreeMap<usize, Vec<Reason>>),
+    /// It failed.
+    Failed { message: String, log: Option<PathBuf> },
+    /// The run stopped.
+    Stopped,
+}
+
+impl Task {
+    /// Runs the stage to its end, whatever that is.
+    pub(super) fn perform(self, shared: &Shared<'_>, reports: &Sender<Report>) {
+        let position = self.position;
+        let ending = Running { declared: &shared.pipeline.stages[self.index], task: self, shared, reports }.perform();
+        // The executor listens until all stages have ended.
+        let _ = reports.send(Report::Ended(position, ending));
+    }
+}
+
+struct Running<'a> {
+    task: Task,
+    declared: &'a Declared,
+    shared: &'a Shared<'a>,
+    reports: &'a Sender<Report>,
+}
+
+/// How a worker ended.
+enum Worked {
+    Finished { metrics: Metrics, notices: Vec<String> },
+    Failed(String),
+    Killed,
+}
+
+impl Running<'_> {
+    fn perform(&self) -> Result<Ending, RunError> {
+        let slot = match self.acquire()? {
+            Ok(slot) => slot,
+            Err(ending) => return Ok(ending),
+        };
+        let damaged = self.damaged_inputs()?;
+        if !damaged.is_empty() {
+            slot.release();
+            return Ok(Ending::Damaged(damaged));
+        }
+        self.tell(Event::StageStarted {
+            stage: self.declared.name.clone(),
+            kind: self.declared.stage.kind().to_owned(),
+            key: self.task.key,
+            why: self.task.why.clone(),
+        });
+        let (started, clock) = (jiff::Timestamp::now(), Instant::now());
+        let worked = self.work(&slot)?;
+        let (metrics, notices) = match worked {
+            Worked::Finished { metrics, notices } => (metrics, notices),
+            Worked::Failed(message) => return Ok(Self::failed(slot, message)),
+            Worked::Killed => return Ok(Ending::Stopped),
+        };
+        if let Some(message) = self.changed_source() {
+            return Ok(Self::failed(slot, message));
+        }
+        let seconds = clock.elapsed().as_secs_f64();
+        let outcome = Outcome {
+            material: self.task.material.clone(),
+            produces: self.declared.stage.produces(),
+            metrics,
+            notices,
+            provenance: self.provenance(started, seconds),
+        };
+        let committed = slot.commit(outcome)?;
+        if committed.differed {
+            let kept = if self.task.forced { "replaced" } else { "kept" };
+            self.notice(format!(
+                "the cache held another result of the same key, which was {kept}: is the device deterministic?"
+            ));
+        }
+        self.tell(Event::StageFinished {
+            stage: self.declared.name.clone(),
+            key: self.task.key,
+            seconds,
+            metrics: named_metrics(&self.declared.stage, &committed.record.metrics),
+        });
+        Ok(Ending::Ran(Box::new(committed.record)))
+    }
+
+    fn tell(&self, event: Event) {
+        // The executor listens until all stages have ended.
+        let _ = self.reports.send(Report::Event(event));
+    }
+
+    fn notice(&self, message: String) {
+        self.tell(Event::StageNotice { stage: self.declared.name.clone(), message });
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.kill.load(Ordering::Relaxed)
+    }
+
+    fn failed(slot: Slot, message: String) -> Ending {
+        let log = Some(slot.log());
+        slot.abandon();
+        Ending::Failed { message, log }
+    }
+
+    /// Takes the right to write, after whoever has it.
+    fn acquire(&self) -> Result<Result<Slot, Ending>, RunError> {
+        let mut told = None;
+        loop {
+            let found = match self.task.forced {
+                true => self.shared.store.claim(self.task.key)?,
+                false => self.shared.store.lookup(self.task.key)?,
+            };
+            match found {
+                Lookup::Hit(record) => return Ok(Err(Ending::Cached(record))),
+                Lookup::Miss(slot) => return Ok(Ok(slot)),
+                Lookup::Busy(_) if self.stopped() => return Ok(Err(Ending::Stopped)),
+                Lookup::Busy(holder) => {
+                    if told.as_ref() != Some(&holder) {
+                        let (stage, holder) = (self.declared.name.clone(), holder.to_string());
+                        self.tell(Event::StageWaiting { stage, holder });
+                    }
+                    told = Some(holder);
+                    thread::sleep(WAIT);
+                }
+            }
+        }
+    }
+
+    /// Reads the inputs in full, once a run, and sets aside what is not as it was stored.
+    fn damaged_inputs(&self) -> Result<BTreeMap<usize, Vec<Reason>>, RunError> {
+        let mut damaged = BTreeMap::new();
+        for (_, producer, record) in &self.task.inputs {
+            if self.known_intact(record) {
+                continue;
+            }
+            let damage = self.shared.store.inspect(record)?;
+            for fault in damage.iter().filter(|fault| !fault.missing) {
+                self.shared.store.set_aside(fault.digest)?;
+                self.notice(format!("`{}` was corrupted in the cache; the stage that makes it runs again", fault.file));
+            }
+            if damage.is_empty() {
+                let mut intact = self.shared.intact.lock().unwrap_or_else(PoisonError::into_inner);
+                intact.extend(record.outputs.values().map(|output| output.digest));
+            } else {
+                damaged.insert(*producer, crate::plan::damaged(damage));
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn known_intact(&self, record: &Record) -> bool {
+        let intact = self.shared.intact.lock().unwrap_or_else(PoisonError::into_inner);
+        record.outputs.values().all(|output| intact.contains(&output.digest))
+    }
+
+    fn work(&self, slot: &Slot) -> Result<Worked, RunError> {
+        let job = match self.job(slot) {
+            Ok(job) => job,
+            Err(error) => return Ok(Worked::Failed(format!("the stage cannot be handed to a worker: {error}"))),
+        };
+        let program = &self.shared.options.worker;
+        let cannot_start = |source| RunError::Worker { path: program.clone(), source };
+        let mut process = Process::start(program, &job, &slot.log(), self.threads()).map_err(cannot_start)?;
+        let (mut notices, mut mark, mut marked) = (Vec::new(), None, None::<Instant>);
+        loop {
+            if self.stopped() {
+                if let Some(mark) = mark {
+                    slot.progress(mark)?;
+                }
+                return Ok(Worked::Killed);
+            }
+            match process.hear().map_err(cannot_start)? {
+                Heard::Silence => {}
+                Heard::Gone(status) => return Ok(Worked::Failed(obituary(status, &slot.log()))),
+                Heard::Message(Message::Progress { step, steps, values }) => {
+                    mark = Some(Mark { step, steps });
+                    if marked.is_none_or(|at| at.elapsed() >= MARK_EVERY) {
+                        slot.progress(Mark { step, steps })?;
+                        marked = Some(Instant::now());
+                    }
+                    self.tell(Event::StageProgress { stage: self.declared.name.clone(), step, steps, values });
+                }
+                Heard::Message(Message::Notice { message }) => {
+                    notices.push(message.clone());
+                    self.notice(message);
+                }
+                Heard::Message(Message::Finished { metrics }) => {
+                    process.farewell();
+                    return Ok(Worked::Finished { metrics, notices });
+                }
+                Heard::Message(Message::Failed { message, .. }) => {
+                    process.farewell();
+                    return Ok(Worked::Failed(message));
+                }
+            }
+        }
+    }
+
+    fn job(&self, slot: &Slot) -> serde_json::Result<Job> {
+        let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
+        for (role, _, record) in &self.task.inputs {
+            let file = |(name, output): (&String, &crate::store::Output)| {
+                (name.clone(), self.shared.store.object(output.digest))
+            };
+            let artifact = Artifact { kind: record.produces, files: record.outputs.iter().map(file).collect() };
+            inputs.entry((*role).to_owned()).or_default().push(artifact);
+        }
+        let stage = &self.declared.stage;
+        let sources = stage.sources().into_iter();
+        Ok(Job {
+            protocol: Job::PROTOCOL,
+            kind: stage.kind().to_owned(),
+            version: stage.version(),
+            stage: stage.to_json()?,
+            seed: self.declared.seed,
+            device: self.shared.options.device,
+            inputs,
+            sources: sources.map(|s| (s.field.to_owned(), self.shared.pipeline.resolve(s.path))).collect(),
+            out: slot.out().to_owned(),
+        })
+    }
+
+    /// Threads for the worker: one for training, which gains nothing from more on small nets; else a share of the cores.
+    fn threads(&self) -> usize {
+        match self.declared.stage.produces() {
+            ArtifactKind::Model | ArtifactKind::Candidate => 1,
+            _ => {
+                let cores = thread::available_parallelism().map_or(1, usize::from);
+                (cores / self.shared.options.jobs.max(1)).max(1)
+            }
+        }
+    }
+
+    /// What to say if a source file is no longer the one that the key was made of.
+    fn changed_source(&self) -> Option<String> {
+        self.declared.stage.sources().into_iter().find_map(|source| {
+            let path = self.shared.pipeline.resolve(source.path);
+            let expected = self.task.material.sources.get(source.field);
+            let message = match Digest::of_file(&path) {
+                Ok(digest) if Some(&digest) == expected => return None,
+                Ok(_) => "changed while the stage read it".to_owned(),
+                Err(error) => format!("cannot be read any more ({error})"),
+            };
+            Some(format!("the source file {} {message}: nothing is stored; run again", path.display()))
+        })
+    }
+
+    fn provenance(&self, started: jiff::Timestamp, seconds: f64) -> Provenance {
+        let mut inputs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for port in self.declared.stage.ports() {
+            inputs.entry(port.role.to_owned()).or_default().push(port.reference.to_owned());
+        }
+        let sources = self.declared.stage.sources().into_iter();
+        Provenance {
+            stage: self.declared.name.clone(),
+            pipeline: self.shared.pipeline.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: self.shared.options.device.to_string(),
+            host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            started: format!("{started:.3}"),
+            seconds,
+            argv: self.shared.options.argv.clone(),
+            inputs,
+            sources: sources.map(|source| (source.field.to_owned(), source.path.to_owned())).collect(),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The worker: runs one stage and reports to the executor that started it.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc::{Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::protocol::{Failure, Job, Message};
+use crate::{
+    rng::Streams,
+    stage::{Context, Metrics, Progress, Stage},
+};
+
+/// Deep graphs of gradients are walked recursively.
+const STACK: usize = 64 << 20;
+
+/// Steps are reported this often at most; a person cannot read faster.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// The stage is done: exit code 0.
+    Finished,
+    /// The stage failed, and the executor was told why: exit code 1.
+    Failed,
+    /// The executor is gone; the process must end at once, for the stage may still be at work: exit code 1.
+    Orphaned,
+}
+
+/// The body of `pgan-pipe worker`: reads a job from `stdin`, runs its stage, and reports in JSON lines on `stdout`.
+/// Return from `main` at once afterwards: that ends what is left of the stage.
+pub fn worker(stdin: impl Read + Send + 'static, stdout: impl Write + Send + 'static) -> WorkerEnd {
+    let mut stdin = BufReader::new(stdin);
+    let mut line = String::new();
+    if !matches!(stdin.read_line(&mut line), Ok(1..)) {
+        return WorkerEnd::Orphaned;
+    }
+    let (ends, end) = channel();
+    let lifeline = ends.clone();
+    thread::spawn(move || {
+        let mut rest = [0; 256];
+        while matches!(stdin.read(&mut rest), Ok(1..)) {}
+        lifeline.send(WorkerEnd::Orphaned)
+    });
+    let voice = Voice { stdout, orphaned: ends.clone() };
+    let stage = thread::Builder::new().stack_size(STACK).spawn(move || {
+        let end = perform(&line, voice);
+        ends.send(end)
+    });
+    match stage {
+        Ok(_) => end.recv().unwrap_or(WorkerEnd::Failed),
+        Err(_) => WorkerEnd::Failed,
+    }
+}
+
+/// Tells the executor, or the process that there is none any more.
+struct Voice<W> {
+    stdout: W,
+    orphaned: Sender<WorkerEnd>,
+}
+
+impl<W: Write> Voice<W> {
+    fn say(&mut self, message: &Message) {
+        let said = serde_json::to_string(message)
+            .map_err(std::io::Error::from)
+            .and_then(|line| self.stdout.write_all((line + "\n").as_bytes()))
+            .and_then(|()| self.stdout.flush());
+        if said.is_err() {
+            // If nobody listens, then the process is about to end.
+            let _ = self.orphaned.send(WorkerEnd::Orphaned);
+        }
+    }
+}
+
+fn perform(line: &str, mut voice: Voice<impl Write>) -> WorkerEnd {
+    let done = read_job(line).map_err(|message| (message, Failure::Protocol)).and_then(|(job, stage)| {
+        catch_unwind(AssertUnwindSafe(|| run_stage(job, &stage, &mut voice)))
+            .unwrap_or_else(|panic| Err((said_in_panic(panic.as_ref()), Failure::Panic)))
+    });
+    match done {
+        Ok(metrics) => {
+            voice.say(&Message::Finished { metrics });
+            WorkerEnd::Finished
+        }
+        Err((message, kind)) => {
+            voice.say(&Message::Failed { message, kind });
+            WorkerEnd::Failed
+        }
+    }
+}
+
+fn read_job(line: &str) -> Result<(Job, Stage), String> {
+    let job: Job = serde_json::from_str(line).map_err(|error| format!("the worker cannot read its job: {error}"))?;
+    let other_build = |what: &str, ours: &str, theirs: &str| {
+        format!("the worker is of another build: its {what} is {ours}, the job's {theirs}; update `--worker`")
+    };
+    if job.protocol != Job::PROTOCOL {
+        return Err(other_build("protocol", &Job::PROTOCOL.to_string(), &job.protocol.to_string()));
+    }
+    let stage = match Stage::deserialize(&job.kind, &job.stage) {
+        Some(stage) => stage.map_err(|error| format!("the worker cannot read its stage: {error}"))?,
+        None => return Err(other_build("list of kinds", &Stage::KINDS.join(", "), &job.kind)),
+    };
+    if stage.version() != job.version {
+        let what = format!("version of `{}`", job.kind);
+        return Err(other_build(&what, &stage.version().to_string(), &job.version.to_string()));
+    }
+    Ok((job, stage))
+}
+
+fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<Metrics, (String, Failure)> {
+    let mut reported: Option<Instant> = None;
+    let mut progress = |progress: Progress| match progress {
+        Progress::Step { step, steps, values } => {
+            if step >= steps || reported.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
+                reported = Some(Instant::now());
+                voice.say(&Message::Progress { step, steps, values: finite(values) });
+            }
+        }
+        Progress::Notice { message } => voice.say(&Message::Notice { message }),
+    };
+    let mut context = Context {
+        inputs: job.inputs,
+        sources: job.sources,
+        streams: Streams::new(job.seed, &job.kind),
+        device: job.device,
+        out: job.out,
+        progress: &mut progress,
+    };
+    let metrics = stage.run(&mut context).map_err(|error| (error.to_string(), Failure::Stage))?;
+    Ok(finite(metrics))
+}
+
+/// JSON has no other numbers.
+fn finite(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    values.into_iter().filter(|(_, value)| value.is_finite()).collect()
+}
+
+fn said_in_panic(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the stage panicked: {}; this is a defect of the program", text.unwrap_or("without a word"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, PipeReader, PipeWriter},
+        path::Path,
+    };
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::device::DeviceName;
+
+    fn job(kind: &str, stage: Value, out: &Path) -> Job {
+        Job {
+            protocol: Job::PROTOCOL,
+            kind: kind.to_owned(),
+            version: 1,
+            stage,
+            seed: 1,
+            device: DeviceName::Cpu,
+            inputs: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            out: out.to_owned(),
+        }
+    }
+
+    fn tell(stdin: &mut PipeWriter, job: &Job) {
+        stdin.write_all((serde_json::to_string(job).unwrap() + "\n").as_bytes()).unwrap();
+    }
+
+    fn first_message(stdout: PipeReader) -> Message {
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn answer(job: &Job) -> (WorkerEnd, Message) {
+        let ((stdin, mut to_worker), (from_worker, stdout)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        tell(&mut to_worker, job);
+        let end = worker(stdin, stdout);
+        (end, first_message(from_worker))
+    }
+
+    #[test]
+    fn a_stage_that_fails_says_why() {
+        let freeze = job("freeze", json!({"model": "base"}), Path::new("nowhere"));
+        let (end, message) = answer(&freeze);
+        assert_eq!(end, WorkerEnd::Failed);
+        let Message::Failed { message, .. } = message else { panic!("{message:?}") };
+        assert!(message.contains("no input for the role `model`"), "{message}");
+    }
+
+    #[test]
+    fn a_worker_of_another_build_refuses() {
+        let fields = json!({"model": "base"});
+        let cases = [
+            Job { version: 99, ..job("freeze", fields.clone(), Path::new("x")) },
+            Job { protocol: 99, ..job("freeze", fields.clone(), Path::new("x")) },
+            job("unheard_of", fields, Path::new("x")),
+        ];
+        for case in cases {
+            let (end, message) = answer(&case);
+            assert_eq!(end, WorkerEnd::Failed);
+            let Message::Failed { message, kind: Failure::Protocol } = message else { panic!("{message:?}") };
+            assert!(message.contains("another build"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_nobody_gives_a_job_ends() {
+        assert_eq!(worker(io::empty(), io::sink()), WorkerEnd::Orphaned);
+    }
+
+    #[test]
+    fn a_worker_that_nobody_hears_ends() {
+        let ((stdin, mut to_worker), (from_worker, stdout)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        drop(from_worker);
+        tell(&mut to_worker, &job("freeze", json!({"model": "base"}), Path::new("nowhere")));
+        assert_eq!(worker(stdin, stdout), WorkerEnd::Orphaned);
+    }
+}
