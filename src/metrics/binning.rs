@@ -60,15 +60,7 @@ impl Binning {
 
     /// Bins of equal ratio, for a positive range.
     pub fn logarithmic(bins: usize, low: f64, high: f64) -> Option<Self> {
-        let inner = |i| {
-            if i == 0 {
-                low
-            } else if i == bins {
-                high
-            } else {
-                between(i, bins, low.ln(), high.ln()).exp()
-            }
-        };
+        let inner = |i| if i == 0 { low } else if i == bins { high } else { between(i, bins, low.ln(), high.ln()).exp() };
         (low > 0.0).then(|| Self::new((0..=bins).map(inner).collect())).flatten()
     }
 
@@ -91,8 +83,7 @@ impl Binning {
     /// Bins for an observable that is known by its name, or shares of a sample else (also where the known bins hold less than
     /// half of it: the name then means something else, or another unit).
     pub fn for_observable(observable: &str, sample: &[f64]) -> Option<Self> {
-        let known =
-            Self::dijet(observable).filter(|known| 2 * known.counts(sample).iter().sum::<u64>() > sample.len() as u64);
+        let known = Self::dijet(observable).filter(|known| 2 * known.counts(sample).iter().sum::<u64>() > sample.len() as u64);
         known.or_else(|| Self::quantile(25, sample))
     }
 

@@ -51,11 +51,9 @@ pub fn two_sample_weighted(n: &[f64], n_squares: &[f64], m: &[f64], m_squares: &
         return None;
     }
     let (total_n, total_m) = totals(n, m)?;
-    sum(n
-        .iter()
-        .zip(n_squares)
-        .zip(m.iter().zip(m_squares))
-        .map(|((n, n2), (m, m2))| ((total_m * n - total_n * m).powi(2), total_m.powi(2) * n2 + total_n.powi(2) * m2)))
+    sum(n.iter().zip(n_squares).zip(m.iter().zip(m_squares)).map(|((n, n2), (m, m2))| {
+        ((total_m * n - total_n * m).powi(2), total_m.powi(2) * n2 + total_n.powi(2) * m2)
+    }))
 }
 
 /// As `PreciseGAN`: the generated counts, scaled to the test events, are the expectation: Σ (n − m N/M)² / (m N/M), as
