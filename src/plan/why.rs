@@ -52,10 +52,8 @@ fn started(record: &Record) -> Option<jiff::Timestamp> {
 
 /// The files of a result that are not as they were stored.
 pub(crate) fn damaged(damage: Vec<Damage>) -> Vec<Reason> {
-    let reason = |damage: Damage| match damage.missing {
-        true => Reason::Missing { file: damage.file },
-        false => Reason::Corrupted { file: damage.file },
-    };
+    let reason =
+        |Damage { file, missing, .. }| if missing { Reason::Missing { file } } else { Reason::Corrupted { file } };
     damage.into_iter().map(reason).collect()
 }
 
@@ -72,11 +70,8 @@ pub(crate) fn changes(last: Option<&Record>, now: &KeyMaterial, stage: &Stage, p
     }
     compare("", Some(&old.parameters), Some(&now.parameters), &mut reasons);
     sources(last, now, stage, &mut reasons);
-    let roles: Vec<&String> = match partial {
-        true => now.inputs.keys().collect(),
-        false => now.inputs.keys().chain(old.inputs.keys().filter(|role| !now.inputs.contains_key(*role))).collect(),
-    };
-    for role in roles {
+    let gone = old.inputs.keys().filter(|role| !partial && !now.inputs.contains_key(*role));
+    for role in now.inputs.keys().chain(gone) {
         inputs(role, last, now, stage, &mut reasons);
     }
     reasons

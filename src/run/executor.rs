@@ -81,9 +81,10 @@ pub(super) fn execute(
     if let Some(error) = executor.error {
         return Err(error);
     }
+    let complete = executor.phases.iter().all(|phase| matches!(phase, Phase::Done { .. } | Phase::Failed));
     match options.stop.load(Ordering::Relaxed) {
-        0 => Ok(executor.finish(clock)),
-        signal => Err(RunError::Stopped(signal)),
+        signal if signal != 0 && !complete => Err(RunError::Stopped(signal)),
+        _ => Ok(executor.finish(clock)),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     pipeline::{Declared, Pipeline},
     plan::{Reason, named_metrics},
     stage::{Artifact, ArtifactKind, Metrics},
-    store::{Lookup, Mark, Outcome, Provenance, Record, Slot, Store},
+    store::{Lookup, Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
 };
 
 /// How often a run looks whether another is done with a stage.
@@ -136,7 +136,13 @@ impl Running<'_> {
             notices,
             provenance: self.provenance(started, seconds),
         };
-        let committed = slot.commit(outcome)?;
+        let log = slot.log();
+        let committed = match slot.commit(outcome) {
+            Err(error @ StoreError::NotStorable { .. }) => {
+                return Ok(Ending::Failed { message: error.to_string(), log: Some(log) });
+            }
+            committed => committed?,
+        };
         if committed.differed {
             let kept = if self.task.forced { "replaced" } else { "kept" };
             self.notice(format!(
@@ -175,11 +181,8 @@ impl Running<'_> {
     fn acquire(&self) -> Result<Result<Slot, Ending>, RunError> {
         let mut told = None;
         loop {
-            let found = match self.task.forced {
-                true => self.shared.store.claim(self.task.key)?,
-                false => self.shared.store.lookup(self.task.key)?,
-            };
-            match found {
+            let (store, key) = (self.shared.store, self.task.key);
+            match if self.task.forced { store.claim(key)? } else { store.lookup(key)? } {
                 Lookup::Hit(record) => return Ok(Err(Ending::Cached(record))),
                 Lookup::Miss(slot) => return Ok(Ok(slot)),
                 Lookup::Busy(_) if self.stopped() => return Ok(Err(Ending::Stopped)),
@@ -234,7 +237,8 @@ impl Running<'_> {
         loop {
             if self.stopped() {
                 if let Some(mark) = mark {
-                    slot.progress(mark)?;
+                    // Only `status` reads it: not worth failing for, here and below.
+                    let _ = slot.progress(mark);
                 }
                 return Ok(Worked::Killed);
             }
@@ -244,7 +248,7 @@ impl Running<'_> {
                 Heard::Message(Message::Progress { step, steps, values }) => {
                     mark = Some(Mark { step, steps });
                     if marked.is_none_or(|at| at.elapsed() >= MARK_EVERY) {
-                        slot.progress(Mark { step, steps })?;
+                        let _ = slot.progress(Mark { step, steps });
                         marked = Some(Instant::now());
                     }
                     self.tell(Event::StageProgress { stage: self.declared.name.clone(), step, steps, values });

@@ -70,12 +70,9 @@ pub struct Record {
 impl Record {
     /// The digest of the artifact: of its output names and their content.
     pub fn artifact(&self) -> Digest {
-        let mut text = String::from("artifact 1\n");
-        for (name, output) in &self.outputs {
-            // The length keeps a name with a line break from posing as two files.
-            text.push_str(&format!("{} {name} {}\n", name.len(), output.digest));
-        }
-        Digest::of(text.as_bytes())
+        // The length keeps a name with a line break from posing as two files.
+        let lines = self.outputs.iter().map(|(name, output)| format!("{} {name} {}\n", name.len(), output.digest));
+        Digest::of(lines.fold("artifact 1\n".to_owned(), |text, line| text + &line).as_bytes())
     }
 
     /// The size of its files in bytes.

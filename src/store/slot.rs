@@ -289,13 +289,12 @@ impl Slot {
             }
             _ => (None, false),
         };
-        let record = match kept {
-            Some(first) => first,
-            None => {
-                let text = record::to_text(&record).map_err(|error| not_storable(error.to_string()))?;
-                self.store.put_text(&self.store.record(self.key), &text)?;
-                record
-            }
+        let record = if let Some(first) = kept {
+            first
+        } else {
+            let text = record::to_text(&record).map_err(|error| not_storable(error.to_string()))?;
+            self.store.put_text(&self.store.record(self.key), &text)?;
+            record
         };
         self.store.clear_work(self.key);
         Ok(Committed { record, differed })

@@ -361,5 +361,5 @@ fn results_are_listed_with_their_size() {
     put(&store, 2, "n");
     let entries = store.list().unwrap();
     assert_eq!(entries.len(), 2);
-    assert!(entries.iter().all(|entry| entry.record.size() == 1 + 8 && entry.age < Duration::from_secs(600)));
+    assert!(entries.iter().all(|entry| entry.record.size() == 1 + 8 && entry.age < Duration::from_mins(10)));
 }

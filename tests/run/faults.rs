@@ -1,0 +1,173 @@
+//! Faults: workers that die, files that rot, sources that change, signals, and runs that meet.
+
+use std::{
+    fs,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pgan_pipe::{
+    plan::{Plan, PlanError, Reason, StageState},
+    run::{Event, RunError, RunOptions, run},
+    store::{Found, Lookup, Mark, Work},
+};
+
+use crate::bench::{Bench, HONEST, YAML, failures, wait_for};
+
+#[test]
+fn a_worker_that_crashes_is_reported_with_its_signal_and_the_end_of_its_log() {
+    let bench = Bench::new(r#"echo "out of luck" >&2; kill -SEGV $$"#);
+    let (summary, events) = bench.run(YAML);
+    assert_eq!(summary.failed, ["events"]);
+    let (_, message, log) = failures(&events)[0];
+    assert_eq!(message, "the worker was killed by signal 11; its log ends with\n  out of luck");
+    assert_eq!(fs::read_to_string(log.unwrap()).unwrap(), "out of luck\n");
+}
+
+#[test]
+fn a_worker_that_ends_without_a_last_word_has_failed() {
+    let bench = Bench::new("echo half > $out/model.json; exit 0");
+    let (summary, events) = bench.run(YAML);
+    assert_eq!(summary.failed, ["events"]);
+    assert_eq!(failures(&events)[0].1, "the worker ended with exit code 0 before the stage was done");
+    assert!(bench.store.list().unwrap().is_empty(), "half a result is no result");
+}
+
+#[test]
+fn a_stage_that_leaves_a_folder_fails_alone() {
+    let bench = Bench::new(&format!(r#"[ "$kind" = freeze ] && mkdir "$out/folder"; {HONEST}"#));
+    let (summary, events) = bench.run_with(YAML, &RunOptions { keep_going: true, ..bench.options() });
+    assert_eq!((summary.failed, summary.ran.len()), (vec!["frozen".to_owned()], 3));
+    assert!(failures(&events)[0].1.contains("plain files only"), "{events:#?}");
+}
+
+#[test]
+fn a_worker_that_prints_other_things_is_understood_all_the_same() {
+    let bench = Bench::new(&format!("echo 'loading libtorch'; echo '{{}}'; printf '\\377\\n'; {HONEST}"));
+    assert_eq!(bench.run(YAML).0.ran.len(), 5);
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_is_named() {
+    let bench = Bench::new(HONEST);
+    let options = RunOptions { worker: bench.path("nowhere"), ..bench.options() };
+    let error = bench.try_run(YAML, &options).0.unwrap_err();
+    assert!(matches!(error, RunError::Worker { .. }));
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_corrupted_input_is_noticed_set_aside_and_made_again() {
+    let bench = Bench::new(HONEST);
+    bench.run(YAML);
+    let base = bench.record(YAML, "base");
+    bench.flip_a_bit(&base);
+    bench.worked();
+    // Nothing reads `base` until something that takes it runs.
+    assert_eq!(bench.run(YAML).0.cached.len(), 5);
+    let options = RunOptions { force: vec!["frozen".to_owned()], ..bench.options() };
+    let (summary, events) = bench.run_with(YAML, &options);
+    assert_eq!(summary.ran, ["base", "frozen"]);
+    let corrupted = [Reason::Corrupted { file: "model.json".to_owned() }];
+    let rerun =
+        |event: &Event| matches!(event, Event::StageStarted { stage, why, .. } if stage == "base" && *why == corrupted);
+    assert!(events.iter().any(rerun), "{events:#?}");
+    assert!(bench.store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn an_object_of_another_size_is_made_again_without_being_asked() {
+    let bench = Bench::new(HONEST);
+    bench.run(YAML);
+    let object = bench.store.object(bench.record(YAML, "evaluation").outputs["model.json"].digest);
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, "").unwrap();
+    assert_eq!(bench.run(YAML).0.ran, ["evaluation"]);
+    assert!(bench.store.verify().unwrap().faults.is_empty());
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_read_is_not_committed() {
+    let bench = Bench::new(&format!(r#"[ "$kind" = dataset ] && echo 11 >> "$here/events.csv"; {HONEST}"#));
+    let (summary, events) = bench.run(YAML);
+    assert_eq!(summary.failed, ["events"]);
+    assert!(failures(&events)[0].1.contains("changed while the stage read it"), "{events:#?}");
+    assert!(bench.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_signal_stops_the_run_keeps_what_is_finished_and_notes_the_step() {
+    let bench = Bench::new(
+        r#"[ "$kind" = train_gan ] && { echo '{"says":"progress","step":7,"steps":2000,"values":{"loss":1.0}}'; touch "$here/training"; sleep 60; }
+finish x"#,
+    );
+    let (stop, training) = (Arc::clone(&bench.stop), bench.path("training"));
+    let signaller = thread::spawn(move || {
+        wait_for(&training);
+        stop.store(15, Ordering::Relaxed);
+    });
+    let since = Instant::now();
+    let (result, events) = bench.try_run(YAML, &RunOptions { jobs: 1, ..bench.options() });
+    signaller.join().unwrap();
+    assert!(matches!(result, Err(RunError::Stopped(15))), "{result:?}");
+    assert!(since.elapsed() < Duration::from_secs(20), "the worker was not killed");
+    let key = events.iter().find_map(|event| match event {
+        Event::StageStarted { stage, key, .. } if stage == "base" => Some(*key),
+        _ => None,
+    });
+    let mark = Mark { step: 7, steps: 2000 };
+    assert_eq!(bench.store.work(key.unwrap()).unwrap(), Work::Interrupted(mark));
+
+    bench.stop.store(0, Ordering::Relaxed);
+    bench.behave(HONEST);
+    let (summary, _) = bench.run(YAML);
+    assert_eq!(summary.cached, ["events"]);
+    assert_eq!(summary.ran.len(), 4);
+    assert_eq!(bench.store.work(key.unwrap()).unwrap(), Work::Idle);
+}
+
+#[test]
+fn a_second_run_waits_names_the_holder_and_takes_the_result() {
+    let bench = Bench::new(
+        r#"[ "$kind" = train_gan ] && { touch "$here/training"; while [ ! -e "$here/go" ]; do sleep 0.05; done; }
+finish "$kind $steps""#,
+    );
+    let options = RunOptions { targets: vec!["base".to_owned()], ..bench.options() };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| bench.run_with(YAML, &options).0);
+        wait_for(&bench.path("training"));
+        let mut holders = Vec::new();
+        let second = run(&bench.pipeline(YAML), &bench.store, &options, &mut |event| {
+            if let Event::StageWaiting { stage, holder } = event {
+                assert_eq!(stage, "base");
+                holders.push(holder.clone());
+                fs::write(bench.path("go"), "").unwrap();
+            }
+        });
+        assert_eq!(first.join().unwrap().ran, ["events", "base"]);
+        assert_eq!(second.unwrap().cached, ["events", "base"]);
+        assert!(holders[0].starts_with(&format!("process {} on ", std::process::id())), "{holders:?}");
+    });
+    assert_eq!(bench.worked(), ["dataset", "train_gan"]);
+}
+
+#[test]
+fn a_lock_that_nobody_holds_does_not_stop_a_run() {
+    let bench = Bench::new(HONEST);
+    let plan = Plan::make(&bench.pipeline(YAML), &bench.store, &[], &[]).unwrap();
+    let StageState::Run { key, .. } = &plan.stages[0].state else { panic!("a first stage runs") };
+    let Lookup::Miss(slot) = bench.store.lookup(*key).unwrap() else { panic!("nothing is stored") };
+    drop(slot);
+    assert!(matches!(bench.store.find(*key).unwrap(), Found::Absent));
+    assert_eq!(bench.run(YAML).0.ran.len(), 5);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_an_error_of_the_store() {
+    let bench = Bench::new(HONEST);
+    fs::write(bench.path("cache"), "a file where a folder should be").unwrap();
+    let error = bench.try_run(YAML, &bench.options()).0.unwrap_err();
+    assert!(matches!(error, RunError::Store(_) | RunError::Plan(PlanError::Store(_))), "{error:?}");
+    assert!(error.to_string().contains("cache"), "{error}");
+}
