@@ -152,7 +152,7 @@ fn training_brings_the_generator_closer_to_the_data() {
     let fields = serde_json::json!({ "data": "d", "models": ["short", "long"] });
     let (_, metrics) = shop.run("evaluate", fields, &[("data", &data), ("models", &short), ("models", &long)]);
     let chi2 = |model: usize| metrics[&format!("models[{model}].chi2_ndf_mean")];
-    assert!(chi2(1) < 0.2 * chi2(0), "χ²/NDF {} after 400 steps, {} after one", chi2(1), chi2(0));
+    assert!(chi2(1) < 0.5 * chi2(0), "χ²/NDF {} after 400 steps, {} after one", chi2(1), chi2(0));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub const ETA_MAX: f64 = 2.499_999_761_581_421;
 /// The largest |φ| that decoding gives: the last `f32` below π.
 pub const PHI_MAX: f64 = 3.141_592_502_593_994;
 /// The raw dijet coordinates 0 to 4 are kept in these bounds before decoding exponentiates them.
-pub const RAW_BOUNDS: [(f64, f64); 5] = [(-9.0, 1.4), (-9.0, 1.4), (-9.0, 1.0), (-9.0, 1.0), (-9.0, 1.2)];
+pub const RAW_BOUNDS: [(f64, f64); 5] = [(-9.0, 1.4), (-9.0, 1.4), (-12.0, 1.0), (-12.0, 1.0), (-9.0, 1.2)];
 /// The most knots of a quantile map.
 pub const QUANTILE_KNOTS: usize = 1001;
 /// A quantile map squeezes the distribution function from [0, 1] to [margin, 1 − margin], so that its probit is finite.

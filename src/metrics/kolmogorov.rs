@@ -62,8 +62,8 @@ fn durbin(n: u64, x: f64) -> f64 {
             matrix.values[row * order + column] = if row + 1 == column { 1.0 } else { inverse[row - column] };
         }
     }
-    for i in 0..order {
-        let edge = (1.0 - h.powi(i as i32 + 1)) * inverse[i];
+    for (i, inverse) in inverse.iter().enumerate() {
+        let edge = (1.0 - h.powi(i as i32 + 1)) * inverse;
         matrix.values[i * order] = edge;
         matrix.values[(order - 1) * order + order - 1 - i] = edge;
     }
@@ -106,7 +106,9 @@ impl Scaled {
         }
         let mut exponent = self.exponent + other.exponent;
         if values[(order / 2) * (order + 1)] > SCALE {
-            values.iter_mut().for_each(|value| *value /= SCALE);
+            for value in &mut values {
+                *value /= SCALE;
+            }
             exponent += 1;
         }
         Self { order, values, exponent }

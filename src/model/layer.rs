@@ -96,9 +96,8 @@ impl Layer {
     pub fn initialise(&self, rng: &mut ChaCha8Rng, parameters: &mut Vec<f32>) {
         let fan_in = match *self {
             Self::Linear { inputs, .. } => inputs,
-            Self::Conv(c) => c.inputs * c.kernel * c.kernel,
-            // Each output position of a stride-1 transposed convolution sums this many products.
-            Self::ConvTranspose(c) => c.inputs * c.kernel * c.kernel,
+            // With stride 1, each output position of either convolution sums this many products.
+            Self::Conv(c) | Self::ConvTranspose(c) => c.inputs * c.kernel * c.kernel,
             Self::BatchNorm { channels: n, .. } | Self::Affine { features: n } => {
                 parameters.extend(std::iter::repeat_n(1.0, n).chain(std::iter::repeat_n(0.0, n)));
                 return;

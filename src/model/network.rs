@@ -57,7 +57,7 @@ impl<'a> Pass<'a> {
     /// What some rows of the batch left behind, for the gradient at these rows only.
     #[must_use]
     pub fn rows(&self, range: std::ops::Range<usize>) -> Pass<'static> {
-        let masks = self.masks.iter().map(|mask| mask.clone().slice([range.clone()])).collect();
+        let masks = self.masks.iter().map(|mask| mask.clone().slice(range.clone())).collect();
         Pass { training: self.training, dropout: None, masks, statistics: Vec::new() }
     }
 }
@@ -175,7 +175,7 @@ impl Network {
         shapes
             .map(|[rows, columns]| {
                 let end = start + rows * columns;
-                let tensor = self.parameters.clone().slice([start..end]).reshape([rows, columns]);
+                let tensor = self.parameters.clone().slice(start..end).reshape([rows, columns]);
                 start = end;
                 tensor
             })
@@ -286,18 +286,15 @@ impl Bound<'_> {
     ) -> Tensor<2> {
         let batch = x.dims()[0];
         let x = x.reshape([batch, channels, spatial]);
-        let (mean, variance) = match (pass.training, running) {
-            (false, Some(running)) => {
-                let row = |tensor: &Tensor<2>| self.inside(tensor.clone()).reshape([1, channels, 1]);
-                (row(&running.mean), row(&running.variance))
-            }
-            _ => {
-                let mean = x.clone().mean_dims(&[0, 2]);
-                let variance = (x.clone() - mean.clone()).square().mean_dims(&[0, 2]);
-                let flat = |tensor: &Tensor<3>| self.outside(tensor.clone().reshape([1, channels]));
-                pass.statistics.push((flat(&mean), flat(&variance)));
-                (mean, variance)
-            }
+        let (mean, variance) = if let (false, Some(running)) = (pass.training, running) {
+            let row = |tensor: &Tensor<2>| self.inside(tensor.clone()).reshape([1, channels, 1]);
+            (row(&running.mean), row(&running.variance))
+        } else {
+            let mean = x.clone().mean_dims(&[0, 2]);
+            let variance = (x.clone() - mean.clone()).square().mean_dims(&[0, 2]);
+            let flat = |tensor: &Tensor<3>| self.outside(tensor.clone().reshape([1, channels]));
+            pass.statistics.push((flat(&mean), flat(&variance)));
+            (mean, variance)
         };
         let scale = scale.reshape([1, channels, 1]) / (variance + NORM_EPSILON).sqrt();
         ((x - mean) * scale + shift.reshape([1, channels, 1])).reshape([batch, channels * spatial])

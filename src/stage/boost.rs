@@ -155,7 +155,7 @@ impl StageKind for Boost {
             return Err(StageError::Unusable("the base model was trained on another dataset than `data`".into()));
         }
         let generator = Model::new(&base, context.device)?;
-        let masses = self.masses(&material, &generator, &base, &candidate, context)?;
+        let masses = tail_masses(&material, &generator, &base, &candidate, context)?;
         let mut metrics = masses_as_metrics(masses);
         let Some(initial) = self.mixture.initial.map(OpenProbability::get).or_else(|| masses.initial_weight()) else {
             context.notice(declined(masses));
@@ -199,7 +199,7 @@ impl StageKind for Boost {
         };
         let streams = context.streams.clone();
         let boosted = boost::train(&training, &candidate, adversary, &streams, &mut training::report(context, steps))?;
-        let after = self.masses(&material, &generator, &base, &boosted.generator, context)?;
+        let after = tail_masses(&material, &generator, &base, &boosted.generator, context)?;
         let q = boosted.weight;
         metrics.extend([
             ("declined".to_owned(), 0.0),
@@ -225,32 +225,29 @@ impl StageKind for Boost {
     }
 }
 
-impl Boost {
-    /// Tail masses of the training events, the base, and a second generator.
-    fn masses(
-        &self,
-        material: &Material,
-        base: &Model,
-        stored: &StoredModel,
-        candidate: &Weights,
-        context: &Context<'_>,
-    ) -> Result<TailMasses, StageError> {
-        if material.dataset.description.tail.is_none() {
-            return Ok(TailMasses { real: 0.0, base: 0.0, candidate: 0.0 });
-        }
-        let alone = StoredModel {
-            description: stored.description.clone(),
-            components: vec![Component { weight: 1.0, generator: candidate.clone() }],
-            discriminator: None,
-        };
-        let candidate = Model::new(&alone, context.device)?;
-        let mass = |model: &Model| -> Result<f64, StageError> {
-            let rows = model.sample_encoded(MASS_EVENTS, &mut context.streams.stream("tail mass"))?;
-            material.tail_mass(&rows, context)
-        };
-        let real = material.tail_events()?.len() as f64 / material.dataset.train.len() as f64;
-        Ok(TailMasses { real, base: mass(base)?, candidate: mass(&candidate)? })
+/// Tail masses of the training events, the base, and a second generator.
+fn tail_masses(
+    material: &Material,
+    base: &Model,
+    stored: &StoredModel,
+    candidate: &Weights,
+    context: &Context<'_>,
+) -> Result<TailMasses, StageError> {
+    if material.dataset.description.tail.is_none() {
+        return Ok(TailMasses { real: 0.0, base: 0.0, candidate: 0.0 });
     }
+    let alone = StoredModel {
+        description: stored.description.clone(),
+        components: vec![Component { weight: 1.0, generator: candidate.clone() }],
+        discriminator: None,
+    };
+    let candidate = Model::new(&alone, context.device)?;
+    let mass = |model: &Model| -> Result<f64, StageError> {
+        let rows = model.sample_encoded(MASS_EVENTS, &mut context.streams.stream("tail mass"))?;
+        material.tail_mass(&rows, context)
+    };
+    let real = material.tail_events()?.len() as f64 / material.dataset.train.len() as f64;
+    Ok(TailMasses { real, base: mass(base)?, candidate: mass(&candidate)? })
 }
 
 fn masses_as_metrics(masses: TailMasses) -> Metrics {

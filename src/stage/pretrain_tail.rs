@@ -10,6 +10,7 @@ use super::{
 use crate::{
     model::{Component, Derived, Model, Rows, StoredModel, Weights, freeze::freeze},
     train::{
+        Pretraining,
         config::OptimizerConfig,
         moments::{self, Statistic},
         reals::{Reals, Strata},
@@ -109,14 +110,20 @@ impl StageKind for PretrainTail {
         let fresh = Weights::fresh(base.layers.clone(), &mut context.streams.stream("weights"));
         let reals = tail_reals(&material, &events, self.batch.get());
         let steps = self.steps.map_or(0, crate::value::Steps::get);
-        let span = (steps, self.batch.get());
+        let pretraining = Pretraining {
+            reals: &reals,
+            optimizer: &self.optimizer,
+            steps,
+            batch: self.batch.get(),
+            device: &material.device,
+        };
         let streams = context.streams.clone();
         let generator = match self.method {
             Method::Copy => base,
             Method::None => fresh,
             Method::Vae => {
                 let report = &mut training::report(context, steps);
-                vae::train(self.beta.get(), &reals, &fresh, &self.optimizer, span, &material.device, &streams, report)?
+                vae::train(self.beta.get(), &pretraining, &fresh, &streams, report)?
             }
             Method::MomentMatching => {
                 let statistic = match self.moments {
@@ -124,7 +131,7 @@ impl StageKind for PretrainTail {
                     Moments::Mmd => Statistic::mmd(reals.rows(), &mut streams.stream("bandwidth")),
                 };
                 let report = &mut training::report(context, steps);
-                moments::train(statistic, &reals, &fresh, &self.optimizer, span, &material.device, &streams, report)?
+                moments::train(statistic, &pretraining, &fresh, &streams, report)?
             }
         };
         let model = StoredModel {

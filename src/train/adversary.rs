@@ -115,7 +115,7 @@ impl Adversary {
             let mut pass = Pass::training(&mut self.dropout);
             let both = Tensor::cat(vec![real.rows.clone(), fake.rows.clone()], 0);
             let logits = bound.forward(Tensor::from_inner(both), &mut pass);
-            let (d_real, d_fake) = (logits.clone().slice([0..size]), logits.slice([size..2 * size]));
+            let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
             let (w_real, w_fake) = (Tensor::from_inner(real.weights.clone()), Tensor::from_inner(fake.weights.clone()));
             let loss = match self.loss.kind {
                 LossKind::Relativistic => (softplus(d_fake - d_real) * w_real * w_fake).mean(),

@@ -65,8 +65,8 @@ impl ComponentClassifier {
         let gradient = {
             let bound = self.net.tracked();
             let logits = bound.forward(Tensor::from_inner(rows.clone()), &mut Pass::evaluation());
-            let from_base = softplus(logits.clone().slice([0..base])).mean();
-            let from_candidate = softplus(logits.slice([base..size]).neg()).mean();
+            let from_base = softplus(logits.clone().slice(0..base)).mean();
+            let from_candidate = softplus(logits.slice(base..size).neg()).mean();
             let gradients = (from_base + from_candidate).backward();
             bound.gradient(&gradients)
         };

@@ -3,7 +3,7 @@
 //! Knows models and data, and nothing of stages: progress goes to a callback, errors are [`TrainError`]s. All randomness comes
 //! from host streams, so that a run is the same whatever runs beside it.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::model::{ModelError, derived::host};
 
@@ -43,6 +43,20 @@ pub enum TrainError {
     /// What is asked for cannot be done with this data.
     #[error("{0}")]
     Unusable(String),
+}
+
+/// What a loop that pretrains a second generator needs to know.
+pub struct Pretraining<'a> {
+    /// Events of the tail, encoded.
+    pub reals: &'a reals::Reals,
+    /// The optimiser.
+    pub optimizer: &'a config::OptimizerConfig,
+    /// Steps.
+    pub steps: u64,
+    /// Events in a batch.
+    pub batch: usize,
+    /// Where tensors live, without autodiff.
+    pub device: &'a Device,
 }
 
 /// Receives the step that is done and named values.

@@ -1,16 +1,13 @@
 //! Moment matching: a generator is moved until a statistic of its events is that of the given ones.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Report, TrainError,
-    config::OptimizerConfig,
-    finite,
+    LOG_EVERY, Pretraining, Report, TrainError, finite,
     gan::{Randomness, check, latent},
     optimizer::Optimizer,
-    reals::Reals,
 };
 use crate::{
     model::{Network, Pass, Rows, Weights},
@@ -93,17 +90,15 @@ fn kernel(x: Tensor<2>, y: Tensor<2>, median: f64) -> Tensor<2> {
 /// Trains a generator on the events of `reals` for these steps.
 pub fn train(
     statistic: Statistic,
-    reals: &Reals,
+    pretraining: &Pretraining<'_>,
     generator: &Weights,
-    optimizer: &OptimizerConfig,
-    (steps, batch): (u64, usize),
-    device: &Device,
     streams: &Streams,
     report: Report<'_>,
 ) -> Result<Weights, TrainError> {
+    let &Pretraining { reals, steps, batch, device, .. } = pretraining;
     let mut random = Randomness::new(streams);
     let mut net = Network::new(generator, device);
-    let mut optimizer = Optimizer::new(optimizer, steps);
+    let mut optimizer = Optimizer::new(pretraining.optimizer, steps);
     for step in 1..=steps {
         let real = reals.batch(&mut random.order, device).rows;
         let z = latent(batch, generator.inputs(), &mut random.noise, device);
@@ -126,7 +121,7 @@ pub fn train(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
 

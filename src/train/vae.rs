@@ -6,16 +6,13 @@
 //! events that share its code. The loss is that plus β KL(q(z|x) ‖ N(0, I)) (Kingma & Welling 2014; Higgins et al. 2017), over
 //! the width of a row.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Report, TrainError,
-    config::OptimizerConfig,
-    finite,
+    LOG_EVERY, Pretraining, Report, TrainError, finite,
     gan::{Randomness, check, latent},
     optimizer::Optimizer,
-    reals::Reals,
 };
 use crate::{
     model::{Network, Pass, Weights, architecture::mlp},
@@ -30,11 +27,8 @@ fn noise_width(latent: usize) -> usize {
 /// Trains encoder and decoder for these steps; returns the decoder.
 pub fn train(
     beta: f64,
-    reals: &Reals,
+    pretraining: &Pretraining<'_>,
     decoder: &Weights,
-    optimizer: &OptimizerConfig,
-    (steps, batch): (u64, usize),
-    device: &Device,
     streams: &Streams,
     report: Report<'_>,
 ) -> Result<Weights, TrainError> {
@@ -44,11 +38,12 @@ pub fn train(
     }
     let noise = noise_width(width);
     let code = width - noise;
-    let row = reals.rows().width;
+    let row = pretraining.reals.rows().width;
+    let &Pretraining { reals, steps, batch, device, .. } = pretraining;
     let mut random = Randomness::new(streams);
     let fresh = Weights::fresh(mlp(row, &[128, 128], 2 * code), &mut streams.stream("encoder"));
     let mut nets = [Network::new(&fresh, device), Network::new(decoder, device)];
-    let mut optimizers = [Optimizer::new(optimizer, steps), Optimizer::new(optimizer, steps)];
+    let mut optimizers = [Optimizer::new(pretraining.optimizer, steps), Optimizer::new(pretraining.optimizer, steps)];
     for step in 1..=steps {
         let x = Tensor::from_inner(reals.batch(&mut random.order, device).rows);
         let draw = |width: usize, rng: &mut ChaCha8Rng| Tensor::<2>::from_inner(latent(batch, width, rng, device));

@@ -56,7 +56,7 @@ impl Legend {
                 let [from, to] = content.span(x, bin);
                 to > left - 12 && from < left + width
             });
-            let highest = content.highest(covered);
+            let highest = content.highest(&covered);
             let mut y = content.y(panel);
             // Grows the axis until what lies under the legend is below it.
             while y.at(highest) < panel.to + height && y.high < 1e12 * highest {
