@@ -32,6 +32,9 @@ pub struct PretrainTail {
     pub like: String,
     /// How.
     pub method: Method,
+    /// The weights that `vae` and `moment_matching` start from.
+    #[serde(default)]
+    pub start: Start,
     /// Steps; none for `copy` and `none`.
     #[serde(default)]
     pub steps: Option<Steps>,
@@ -65,6 +68,17 @@ pub enum Method {
     Copy,
     /// Fresh weights.
     None,
+}
+
+/// The weights that pretraining starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Those of the base, whose events are already those of the data but for the tail.
+    #[default]
+    Copy,
+    /// Fresh ones.
+    Fresh,
 }
 
 /// What `moment_matching` compares.
@@ -118,12 +132,13 @@ impl StageKind for PretrainTail {
             device: &material.device,
         };
         let streams = context.streams.clone();
+        let start = if self.start == Start::Copy { &base } else { &fresh };
         let generator = match self.method {
             Method::Copy => base,
             Method::None => fresh,
             Method::Vae => {
                 let report = &mut training::report(context, steps);
-                vae::train(self.beta.get(), &pretraining, &fresh, &streams, report)?
+                vae::train(self.beta.get(), &pretraining, start, &streams, report)?
             }
             Method::MomentMatching => {
                 let statistic = match self.moments {
@@ -131,7 +146,7 @@ impl StageKind for PretrainTail {
                     Moments::Mmd => Statistic::mmd(reals.rows(), &mut streams.stream("bandwidth")),
                 };
                 let report = &mut training::report(context, steps);
-                moments::train(statistic, &pretraining, &fresh, &streams, report)?
+                moments::train(statistic, &pretraining, start, &streams, report)?
             }
         };
         let model = StoredModel {
