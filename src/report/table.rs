@@ -183,7 +183,7 @@ pub fn summary(metrics: &BTreeMap<String, f64>, names: &[String]) -> String {
         ));
     }
     lines.extend(wrapped(&verdict(numbers, names)));
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 fn has_number(row: &Row, numbers: Numbers<'_>, models: usize) -> bool {

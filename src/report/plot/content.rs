@@ -85,7 +85,7 @@ impl Content {
     }
 
     /// The highest point in a range of bins, error bars included.
-    pub(super) fn highest(&self, bins: impl Iterator<Item = usize> + Clone) -> f64 {
+    pub(super) fn highest(&self, bins: &(impl Iterator<Item = usize> + Clone)) -> f64 {
         let top = |curve: &Curve| bins.clone().map(|bin| curve.values[bin] + curve.errors[bin]).fold(0.0, f64::max);
         self.models.iter().map(top).fold(top(&self.test), f64::max)
     }
@@ -98,7 +98,7 @@ impl Content {
 
     /// The axis of heights between the pixels of `panel`: logarithmic where the heights span more than a factor of 30.
     pub(super) fn y(&self, panel: Axis) -> Axis {
-        let (low, high) = (self.lowest(), self.highest(0..self.bins()));
+        let (low, high) = (self.lowest(), self.highest(&(0..self.bins())));
         let log = high > 30.0 * low;
         Axis { low: if log { 0.4 * low } else { 0.0 }, high: if log { 2.0 * high } else { 1.15 * high }, log, ..panel }
     }

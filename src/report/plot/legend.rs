@@ -49,14 +49,14 @@ impl Legend {
         // Text in a browser is not measured here: 0.62 em a letter is generous.
         let letters = entries.iter().map(|entry| entry.words.chars().count()).max().unwrap_or(0);
         let width = MARK + 12 + (0.62 * f64::from(SIZE) * letters as f64) as i32;
-        let height = 14 + LINE * entries.len() as i32 + 12;
+        let height = entries.iter().map(|_| LINE).sum::<i32>() + 26;
         let x = content.x(LEFT, RIGHT);
         let corner = |left: i32| {
             let covered = (0..content.bins()).filter(|&bin| {
                 let [from, to] = content.span(x, bin);
                 to > left - 12 && from < left + width
             });
-            let highest = content.highest(covered);
+            let highest = content.highest(&covered);
             let mut y = content.y(panel);
             // Grows the axis until what lies under the legend is below it.
             while y.at(highest) < panel.to + height && y.high < 1e12 * highest {
