@@ -47,7 +47,7 @@ const DIJET: [(&str, usize, f64, f64, usize); 9] = [
     ("jj_M", 20, 0.0, 2000.0, 5),
 ];
 
-/// Edges in GeV for the falling m_jj spectrum: steps of about ten per cent up to 13 TeV, wider where events are rare.
+/// Edges in GeV for the falling dijet mass spectrum: steps of about ten per cent up to 13,000, wider where events are rare.
 const DIJET_MASS: [f64; 24] = [
     1000.0, 1100.0, 1200.0, 1320.0, 1450.0, 1600.0, 1750.0, 1900.0, 2100.0, 2300.0, 2500.0, 2750.0, 3000.0, 3300.0,
     3650.0, 4050.0, 4500.0, 5000.0, 5600.0, 6300.0, 7200.0, 8500.0, 10000.0, 13000.0,
@@ -114,7 +114,7 @@ impl Binning {
         known.or_else(|| Self::quantile(25, sample))
     }
 
-    /// Bins of the tail above a cut, the last one open: ten-per-cent steps for m_jj in GeV, else [`TAIL_BINS`] of equal ratio
+    /// Bins of the tail above a cut, the last one open: ten-per-cent steps for `jj_M` in GeV, else [`TAIL_BINS`] of equal ratio
     /// (of equal width if the cut is not positive) up to the largest value of a sample. `None` if no value lies above the cut.
     pub fn tail(observable: &str, cut: f64, sample: &[f64]) -> Option<Self> {
         let largest = sample.iter().copied().fold(cut, f64::max);
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(Binning::tail("jj_M", 2490.0, &[9000.0]).unwrap().edges()[..2], [2490.0, 2750.0]);
         let other = Binning::tail("x", 2.0, &[32.0]).unwrap();
         assert!((other.edges()[3] - 4.0).abs() < 1e-12 && other.edges().len() == 13);
-        assert_eq!(Binning::tail("x", -1.0, &[11.0]).unwrap().edges()[1], 0.0);
+        assert_eq!(Binning::tail("x", -1.0, &[11.0]).unwrap().edges()[..2], [-1.0, 0.0]);
         assert_eq!(Binning::tail("x", 2.0, &[1.0]), None);
     }
 

@@ -14,7 +14,7 @@ pub struct ChiSquare {
     pub chi2: f64,
     /// Degrees of freedom, at least 1.
     pub ndf: usize,
-    /// P(χ²_ndf ≥ chi2).
+    /// The chance of a χ² at least as large, with these degrees of freedom.
     pub p: f64,
 }
 

@@ -62,14 +62,16 @@ fn durbin(n: u64, x: f64) -> f64 {
             matrix.values[row * order + column] = if row + 1 == column { 1.0 } else { inverse[row - column] };
         }
     }
+    // hⁱ, from i = 1 on
+    let mut power = 1.0;
     for (i, inverse) in inverse.iter().enumerate() {
-        let edge = (1.0 - h.powi(i as i32 + 1)) * inverse;
+        power *= h;
+        let edge = (1.0 - power) * inverse;
         matrix.values[i * order] = edge;
         matrix.values[(order - 1) * order + order - 1 - i] = edge;
     }
-    let power = order as i32;
     matrix.values[(order - 1) * order] =
-        (1.0 - 2.0 * h.powi(power) + (2.0 * h - 1.0).max(0.0).powi(power)) * inverse[order - 1];
+        (1.0 - 2.0 * power + (2.0 * h - 1.0).max(0.0).powf(order as f64)) * inverse[order - 1];
 
     let raised = matrix.power(n);
     let mut probability = raised.values[centre * order + centre];

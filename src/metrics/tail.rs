@@ -3,9 +3,9 @@
 /// The tail mass of a generated sample over that of the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MassRatio {
-    /// (k_g/n_g) / (k_r/n_r).
+    /// `(k_g/n_g) / (k_r/n_r)`, with k of n events in the tail.
     pub ratio: f64,
-    /// Deviation of ln(ratio), √(1/k_r + 1/k_g); `None` if no generated event lies in the tail.
+    /// Deviation of ln(ratio), `√(1/k_r + 1/k_g)`; `None` if no generated event lies in the tail.
     pub sigma: Option<f64>,
 }
 
@@ -38,7 +38,7 @@ pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
     Some(if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) })
 }
 
-/// Q_g(1 − u) / Q_r(1 − u) − 1 for ascending samples: how far the generated quantile strays, relative to the real one.
+/// `Q_g(1 − u) / Q_r(1 − u) − 1` for ascending samples: how far the generated quantile strays, relative to the real one.
 /// `None` if a sample is empty or the real quantile is 0.
 pub fn quantile_deviation(reference: &[f64], generated: &[f64], u: f64) -> Option<f64> {
     let real = quantile(reference, 1.0 - u)?;

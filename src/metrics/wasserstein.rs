@@ -2,13 +2,13 @@
 
 use super::sorted;
 
-/// W₁ = ∫₀¹ |Q_a(p) − Q_b(p)| dp in the unit of the values, as `scipy.stats.wasserstein_distance`.
+/// `W₁ = ∫₀¹ |Q_a(p) − Q_b(p)| dp` in the unit of the values, as `scipy.stats.wasserstein_distance`.
 /// `None` if a sample is empty.
 pub fn distance(a: &[f64], b: &[f64]) -> Option<f64> {
     top_distance(a, b, 1.0)
 }
 
-/// W₁ between the top shares u of two samples: (1/u) ∫_{1−u}^{1} |Q_a(p) − Q_b(p)| dp, in the unit of the values.
+/// W₁ between the top shares u of two samples: `(1/u) ∫ |Q_a(p) − Q_b(p)| dp` from 1 − u to 1, in the unit of the values.
 ///
 /// It is the mean distance that an event of the top share must be moved, so values at different u compare. Exact for the
 /// step quantile functions of the samples: an event that straddles 1 − u enters with its part above. On the log of an

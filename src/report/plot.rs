@@ -58,9 +58,11 @@ const RIGHT: i32 = 930;
 const TOP: i32 = 44;
 /// Where the upper panel ends and the ratio panel lies.
 const SPECTRUM_END: i32 = 560;
-const RATIO: (i32, i32) = (574, 756);
+const RATIO: (i32, i32) = (588, 764);
 /// Named fonts first: a figure must look alike wherever it is opened.
 const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
+/// Pixels between the error bars of neighbouring models in the ratio panel.
+const BESIDE: i32 = 5;
 const TICK_SIZE: i32 = 20;
 const LABEL_SIZE: i32 = 23;
 /// Okabe and Ito's colours that stay apart for the colour-blind, strongest first.
@@ -191,10 +193,10 @@ fn draw_ratios(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option
     }
     dashes(root, x, y, cut)?;
     root.draw(&PathElement::new(vec![(x.from, y.at(1.0)), (x.to, y.at(1.0))], RGBColor(90, 90, 90).stroke_width(1)))?;
-    for (model, (curve, &color)) in content.models.iter().zip(COLORS.iter().cycle()).enumerate() {
-        // Side by side, so that the bars of one bin do not hide each other.
-        let shift = 5 * model as i32 - 5 * (content.models.len() as i32 - 1) / 2;
-        draw_ratio(root, content, curve, (x, y), color, shift)?;
+    // Side by side, so that the bars of one bin do not hide each other.
+    let middle = content.models.iter().skip(1).map(|_| BESIDE).sum::<i32>() / 2;
+    for ((curve, &color), model) in content.models.iter().zip(COLORS.iter().cycle()).zip(0..) {
+        draw_ratio(root, content, curve, (x, y), color, BESIDE * model - middle)?;
     }
     Ok(())
 }
@@ -258,8 +260,7 @@ fn frame(root: &Area<'_>, x: Axis, y: Axis, wanted: usize, lowest: bool) -> Draw
         let (at, length) = (y.at(tick.value), if tick.label.is_some() { 12 } else { 6 });
         root.draw(&PathElement::new(vec![(x.from, at), (x.from + length, at)], line))?;
         root.draw(&PathElement::new(vec![(x.to, at), (x.to - length, at)], line))?;
-        // A label at the very top of the lower panel would meet the lowest one of the panel above.
-        if let Some(label) = tick.label.filter(|_| !lowest || at > y.to + TICK_SIZE) {
+        if let Some(label) = tick.label {
             text(root, &label, TICK_SIZE, (x.from - 10, at + 1), HPos::Right, VPos::Center)?;
         }
     }

@@ -49,7 +49,7 @@ impl Legend {
         // Text in a browser is not measured here: 0.62 em a letter is generous.
         let letters = entries.iter().map(|entry| entry.words.chars().count()).max().unwrap_or(0);
         let width = MARK + 12 + (0.62 * f64::from(SIZE) * letters as f64) as i32;
-        let height = 14 + LINE * entries.len() as i32 + 12;
+        let height = entries.iter().map(|_| LINE).sum::<i32>() + 26;
         let x = content.x(LEFT, RIGHT);
         let corner = |left: i32| {
             let covered = (0..content.bins()).filter(|&bin| {
