@@ -39,7 +39,7 @@ pub(super) enum Heard {
 
 impl Process {
     /// Starts `program worker` on a job. Its stderr goes into `log`, its threads are limited.
-    pub(super) fn start(program: &Path, job: &Job, log: &Path, threads: usize) -> io::Result<Self> {
+    pub(super) fn start(program: &Path, job: &Job, log: File, threads: usize) -> io::Result<Self> {
         let mut text = serde_json::to_vec(job)?;
         text.push(b'\n');
         let mut command = Command::new(program);
@@ -47,13 +47,8 @@ impl Process {
             command.env(pool, threads.to_string());
         }
         // A group of its own: an interrupt from the terminal reaches the executor, which then ends its workers.
-        let mut child = command
-            .arg("worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(log)?)
-            .process_group(0)
-            .spawn()?;
+        let mut child =
+            command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0).spawn()?;
         let (mut lifeline, stdout) = (child.stdin.take(), child.stdout.take());
         if let Some(stdin) = &mut lifeline {
             // A worker that goes before it has its job is noticed by its exit.

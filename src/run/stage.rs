@@ -232,7 +232,7 @@ impl Running<'_> {
         };
         let program = &self.shared.options.worker;
         let cannot_start = |source| RunError::Worker { path: program.clone(), source };
-        let mut process = Process::start(program, &job, &slot.log(), self.threads()).map_err(cannot_start)?;
+        let mut process = Process::start(program, &job, slot.create_log()?, self.threads()).map_err(cannot_start)?;
         let (mut notices, mut mark, mut marked) = (Vec::new(), None, None::<Instant>);
         loop {
             if self.stopped() {

@@ -251,6 +251,12 @@ impl Slot {
         self.work.join("log")
     }
 
+    /// Makes the log, empty.
+    pub fn create_log(&self) -> Result<File, StoreError> {
+        let path = self.log();
+        File::create(&path).map_err(StoreError::io("create", &path))
+    }
+
     /// Notes how far the stage has come, for `status` and for after an interruption.
     pub fn progress(&self, mark: Mark) -> Result<(), StoreError> {
         let text = serde_json::to_vec(&mark).unwrap_or_default();
