@@ -136,8 +136,10 @@ fn rows(numbers: Numbers<'_>) -> Vec<Row> {
     rows.push(Row::new("tail    mass ratio", "tail_mass_ratio", Show::Ratio));
     rows.push(Row::new("tail    W1", "tail_w1", Show::Distance));
     rows.push(Row::new("tail    χ²/NDF", "tail_chi2_ndf", Show::Score));
-    let shares = [("top 1e-2", "qq_0.01"), ("top 1e-3", "qq_0.001"), ("top 1e-4", "qq_0.0001")];
-    rows.extend(shares.map(|(share, metric)| Row::new(format!("Q-Q     {share}"), metric, Show::Deviation)));
+    let shares = [("top 1e-2", "0.01"), ("top 1e-3", "0.001"), ("top 1e-4", "0.0001")];
+    rows.extend(shares.map(|(top, u)| Row::new(format!("Q-Q     {top}"), format!("qq_{u}"), Show::Deviation)));
+    let truth = |(top, u)| Row::new(format!("truth   {top}"), format!("truth_quantile_ratio_{u}"), Show::Ratio);
+    rows.extend(shares.map(truth));
     rows
 }
 

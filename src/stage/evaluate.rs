@@ -21,6 +21,9 @@ mod judge;
 ///
 /// The floor is what a perfect model would score: a draw of as many training events as are generated from each model (all of
 /// them, if they are fewer), judged in a model's place.
+///
+/// Of synthetic events the density is known: `truth_quantile_ratio_U` is the quantile of x0 that the share U exceeds over the
+/// exact one. Its floor is the ratio of the test events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
@@ -34,7 +37,7 @@ pub struct Evaluate {
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
 
     fn ports(&self) -> Vec<Port<'_>> {
@@ -68,7 +71,7 @@ impl StageKind for Evaluate {
         let generated = self.events.map_or(data.test.len(), EventCount::get);
         let reference = floor_sample(&data.train, generated, context);
         let judge = Judge::new(&data.description, &data.test, &reference)?;
-        let floor = judge.judge(&reference)?;
+        let floor = judge.floor(&reference)?;
         context.step(1, steps, &[]);
 
         // One model at a time: only its histograms and numbers stay.

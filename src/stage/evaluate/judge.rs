@@ -2,7 +2,7 @@
 
 use super::{super::StageError, Metrics};
 use crate::{
-    data::{DataError, Description, Table},
+    data::{DataError, Description, Table, Truth},
     metrics::{Binning, chi2, ks, sorted, tail, wasserstein},
     report::{
         Evaluation,
@@ -15,6 +15,15 @@ const QUANTILE_SHARES: [f64; 3] = [1e-2, 1e-3, 1e-4];
 
 /// Below this many events above a quantile, the quantile says little.
 const QUANTILE_EVENTS: f64 = 10.0;
+
+/// As [`QUANTILE_EVENTS`], where the other side is the exact quantile.
+const TRUTH_EVENTS: f64 = 5.0;
+
+/// Q(1 − u) of a sample over F⁻¹(1 − u); `_u` follows.
+const TRUTH_METRIC: &str = "truth_quantile_ratio_";
+
+/// The column of synthetic events whose density is known.
+const TRUTH_COLUMN: &str = "x0";
 
 /// Bins of the spectrum that is drawn.
 const SPECTRUM_BINS: usize = 32;
@@ -34,6 +43,8 @@ struct Ruler {
     /// The bins carry a published name, so `PreciseGAN`'s χ² is known for them.
     published: bool,
     tail: Option<TailRuler>,
+    /// The density that the events were drawn from, if it is known.
+    truth: Option<Truth>,
 }
 
 /// The tail of the observable that defines it.
@@ -87,7 +98,8 @@ impl<'a> Judge<'a> {
             let tail = description.tail.as_ref().filter(|tail| tail.observable == observable);
             let tail = tail.map(|tail| TailRuler::new(&observable, tail.above, &test, &reference));
             let bins = binning.map(|binning| Histogram::of(binning, &test));
-            Ok(Ruler { observable, test, bins, published, tail })
+            let truth = description.truth.filter(|_| observable == TRUTH_COLUMN);
+            Ok(Ruler { observable, test, bins, published, tail, truth })
         });
         Ok(Self { description, rulers: rulers.collect::<Result<_, DataError>>()? })
     }
@@ -104,6 +116,14 @@ impl<'a> Judge<'a> {
         if !scores.is_empty() {
             judged.put("chi2_ndf_mean", Some(scores.iter().sum::<f64>() / scores.len() as f64));
         }
+        Ok(judged)
+    }
+
+    /// Judges real events in a model's place. Against the truth stand the test events, since they are what a model is held to.
+    pub(super) fn floor(&self, reference: &Table) -> Result<Judged, StageError> {
+        let mut judged = self.judge(reference)?;
+        judged.metrics.retain(|name, _| !name.starts_with(TRUTH_METRIC));
+        self.rulers.iter().for_each(|ruler| ruler.compare_with_truth(&ruler.test, &mut judged));
         Ok(judged)
     }
 
@@ -157,6 +177,16 @@ impl Ruler {
         judged.put(format!("w1.{name}"), wasserstein::distance(&self.test, generated));
         if let Some(tail) = &self.tail {
             tail.compare(&self.test, generated, judged);
+        }
+        self.compare_with_truth(generated, judged);
+    }
+
+    /// Adds upper quantiles of an ascending sample over those of the density, where at least [`TRUTH_EVENTS`] lie above.
+    fn compare_with_truth(&self, sample: &[f64], judged: &mut Judged) {
+        let Some(truth) = &self.truth else { return };
+        for share in QUANTILE_SHARES.into_iter().filter(|share| share * sample.len() as f64 >= TRUTH_EVENTS) {
+            let ratio = tail::quantile(sample, 1.0 - share).map(|found| found / truth.upper_quantile(share));
+            judged.put(format!("{TRUTH_METRIC}{share}"), ratio.filter(|ratio| ratio.is_finite()));
         }
     }
 }
@@ -237,127 +267,4 @@ fn with_prefix<'a>(metrics: &'a Metrics, prefix: &'a str) -> impl Iterator<Item 
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::RngExt;
-
-    use super::*;
-    use crate::{
-        data::{Coordinates, Observables, Tail},
-        rng::Streams,
-    };
-
-    fn description(tail: Option<f64>) -> Description {
-        Description {
-            features: vec!["mass".into(), "angle".into()],
-            coordinates: Coordinates::Columns(Vec::new()),
-            observables: Observables::None,
-            symmetries: Vec::new(),
-            tail: tail.map(|above| Tail { observable: "mass".into(), above }),
-            truth: None,
-        }
-    }
-
-    /// Events with a falling mass spectrum, mass = scale · u^(−1/4), and a flat angle.
-    fn events(number: usize, scale: f32, purpose: &str) -> Table {
-        let mut rng = Streams::new(7, "test").stream(purpose);
-        let mass = (0..number).map(|_| scale * (1.0 - rng.random::<f32>()).powf(-0.25)).collect();
-        let angle = (0..number).map(|_| rng.random::<f32>() - 0.5).collect();
-        Table::new(vec!["mass".into(), "angle".into()], vec![mass, angle]).unwrap()
-    }
-
-    fn judged(generated: &Table) -> Metrics {
-        let (description, test, reference) =
-            (description(Some(2.0)), events(20_000, 1.0, "test"), events(20_000, 1.0, "reference"));
-        Judge::new(&description, &test, &reference).unwrap().judge(generated).unwrap().metrics
-    }
-
-    #[test]
-    fn a_perfect_model_scores_what_another_real_sample_does() {
-        let metrics = judged(&events(20_000, 1.0, "generated"));
-        for name in ["chi2_ndf.mass", "chi2_ndf.angle", "chi2_ndf_mean", "tail_chi2_ndf"] {
-            assert!((0.4..1.8).contains(&metrics[name]), "{name}: {}", metrics[name]);
-        }
-        assert!(metrics["ks.mass"] < 0.02 && metrics["w1.angle"] < 0.02);
-        assert!((metrics["tail_mass_ratio"].ln() / metrics["tail_mass_ratio_sigma"]).abs() < 3.0);
-        assert!(metrics["tail_w1"] < 0.03);
-    }
-
-    #[test]
-    fn a_model_that_scales_the_mass_shows_it_in_every_number_of_the_mass() {
-        let metrics = judged(&events(20_000, 1.1, "generated"));
-        assert!(metrics["chi2_ndf.mass"] > 20.0 && metrics["chi2_ndf.angle"] < 1.8);
-        // Mass above the cut grows as the fourth power, and each quantile by the scale.
-        assert!((metrics["tail_mass_ratio"] / 1.1_f64.powi(4) - 1.0).abs() < 4.0 * metrics["tail_mass_ratio_sigma"]);
-        assert!((metrics["qq_0.01"] - 0.1).abs() < 0.05 && (metrics["qq_0.001"] - 0.1).abs() < 0.2);
-        assert!((metrics["tail_w1"] - 1.1_f64.ln()).abs() < 0.03);
-        assert!(metrics["tail_chi2_ndf"] > 3.0);
-        assert!(!metrics.contains_key("qq_0.0001"), "two events above a quantile say nothing");
-    }
-
-    #[test]
-    fn the_tail_score_sees_a_wrong_normalisation_of_a_right_shape() {
-        // Half of the events, all below the cut, are doubled: the tail's shape stays, its mass halves.
-        let real = events(40_000, 1.0, "generated");
-        let mass = real.column("mass").unwrap();
-        let bulk: Vec<usize> = (0..real.len()).filter(|&i| mass[i] < 2.0).collect();
-        let thinned: Vec<usize> = (0..real.len() / 2).chain(bulk[..real.len() / 2].iter().copied()).collect();
-        let metrics = judged(&real.rows(&thinned));
-        assert!(metrics["tail_chi2_ndf"] > 5.0, "{}", metrics["tail_chi2_ndf"]);
-        assert!((metrics["tail_mass_ratio"] - 0.55).abs() < 0.1);
-    }
-
-    #[test]
-    fn an_empty_tail_gives_ratio_zero_and_no_number_that_needs_events_there() {
-        let low = Table::new(vec!["mass".into(), "angle".into()], vec![vec![1.0; 500], vec![0.0; 500]]).unwrap();
-        let metrics = judged(&low);
-        assert_eq!(metrics["tail_mass_ratio"].to_bits(), 0.0_f64.to_bits());
-        assert!(!metrics.contains_key("tail_mass_ratio_sigma"));
-        assert!(metrics["tail_w1"] > 0.5);
-    }
-
-    #[test]
-    fn without_a_tail_there_are_no_tail_numbers_and_no_spectrum() {
-        let (description, test) = (description(None), events(2000, 1.0, "test"));
-        let judge = Judge::new(&description, &test, &events(2000, 1.0, "reference")).unwrap();
-        let judged = judge.judge(&events(1000, 1.0, "generated")).unwrap();
-        assert!(judged.metrics.keys().all(|name| !name.starts_with("tail") && !name.starts_with("qq")));
-        let evaluation = judge.evaluation(Events { test: 2000, generated: 1000, floor: 2000 }, &judged, &[]);
-        assert!(evaluation.tail.is_none() && evaluation.spectra.is_empty());
-    }
-
-    #[test]
-    fn values_that_are_not_finite_are_left_out_and_counted() {
-        let (description, test) = (description(Some(2.0)), events(2000, 1.0, "test"));
-        let judge = Judge::new(&description, &test, &events(2000, 1.0, "reference")).unwrap();
-        let broken =
-            Table::new(vec!["mass".into(), "angle".into()], vec![vec![f32::NAN, 1.5], vec![0.1, 0.2]]).unwrap();
-        let judged = judge.judge(&broken).unwrap();
-        assert_eq!(judged.dropped, 1);
-        assert!(judged.metrics.values().all(|value| value.is_finite()));
-    }
-
-    #[test]
-    fn the_file_holds_every_event_of_open_bins() {
-        let (description, test, reference) =
-            (description(Some(2.0)), events(3000, 1.0, "test"), events(2500, 1.0, "reference"));
-        let judge = Judge::new(&description, &test, &reference).unwrap();
-        let (floor, model) = (judge.judge(&reference).unwrap(), judge.judge(&events(2000, 1.0, "generated")).unwrap());
-        let evaluation = judge.evaluation(Events { test: 3000, generated: 2000, floor: 2500 }, &floor, &[model]);
-        for histograms in &evaluation.observables {
-            let sizes =
-                [&histograms.test, &histograms.floor, &histograms.models[0]].map(|counts| counts.iter().sum::<u64>());
-            assert_eq!(sizes, [3000, 2500, 2000], "{}", histograms.observable);
-        }
-        assert_eq!(evaluation.spectra[0].observable, "mass");
-        assert_eq!(evaluation.spectra[0].floor.iter().sum::<u64>(), 2500);
-    }
-
-    #[test]
-    fn a_dataset_without_test_events_cannot_judge() {
-        let message = Judge::new(&description(None), &events(0, 1.0, "test"), &events(5, 1.0, "reference"))
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(message.contains("split.test"), "{message}");
-    }
-}
+mod tests;
