@@ -16,6 +16,9 @@ use super::protocol::{Job, Message};
 /// How often a silent worker is looked at, and the stop flag with it.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long the last word of a worker that has gone is waited for.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// A worker that has said its last word may take this long to go.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -62,10 +65,11 @@ impl Process {
         match self.messages.recv_timeout(LOOK) {
             Ok(message) => Ok(Heard::Message(message)),
             Err(RecvTimeoutError::Disconnected) => Ok(Heard::Gone(self.child.wait()?)),
-            // A process that the worker left behind may keep its stdout open.
             Err(RecvTimeoutError::Timeout) => match self.child.try_wait()? {
                 None => Ok(Heard::Silence),
-                Some(status) => Ok(self.messages.try_recv().map_or(Heard::Gone(status), Heard::Message)),
+                // Its last word may still be in the pipe. The wait is bounded, for a process that the worker left behind may
+                // keep the pipe open.
+                Some(status) => Ok(self.messages.recv_timeout(LAST_WORD).map_or(Heard::Gone(status), Heard::Message)),
             },
         }
     }
