@@ -1,6 +1,6 @@
 //! Stage kinds: what each takes, what it makes, and how it runs.
 //!
-//! A kind is one file here and one line in [`stages!`]. Its struct is both the YAML of the stage (serde reads it) and its
+//! A kind is one file here and one line in `stages!`. Its struct is both the YAML of the stage (serde reads it) and its
 //! parameters in the cache key (serde writes it), so every field that is neither a port nor a source is part of the key.
 //! Stage bodies know nothing of YAML positions, the store or the terminal.
 
