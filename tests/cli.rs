@@ -55,8 +55,35 @@ fn init_writes_a_valid_pipeline_and_never_overwrites() {
 #[test]
 fn init_makes_the_folder_that_it_is_given() {
     let folder = Folder::new();
-    folder.print(&["init", "a/study"]);
+    let text = folder.print(&["init", "a/study"]);
+    assert!(text.contains("next:\n  cd a/study\n  pgan-pipe plan pipeline.yaml"), "{text}");
     assert!(folder.print(&["check", "a/study/pipeline.yaml"]).contains("valid"));
+}
+
+#[test]
+fn init_into_a_file_is_refused() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("study"), "").unwrap();
+    assert!(error(&folder, 2, &["init", "study"]).contains("study is no folder"));
+}
+
+#[test]
+fn negative_numbers_are_taken_for_numbers_and_refused_as_such() {
+    let folder = Folder::new();
+    assert!(error(&folder, 2, &["run", "p.yaml", "--jobs", "-1"]).contains("-1 is not in 1..=65535"));
+    let sample = ["sample", "p.yaml", "base", "-o", "a.csv"];
+    assert!(error(&folder, 2, &[&sample[..], &["-n", "-5"]].concat()).contains("expected a whole number above 0"));
+    let seed = [&sample[..], &["-n", "5", "--seed", "-1"]].concat();
+    assert!(error(&folder, 2, &seed).contains("expected a whole number from 0 to 18446744073709551615"));
+}
+
+#[test]
+fn sample_says_before_it_draws_that_its_file_cannot_be_written() {
+    let folder = Folder::with_pipeline();
+    std::fs::create_dir(folder.path("taken.csv")).unwrap();
+    let sample = |file| error(&folder, 3, &["sample", "pipeline.yaml", "boosted", "-n", "10", "-o", file]);
+    assert!(sample("nowhere/a.csv").contains("cannot write nowhere/a.csv: there is no folder nowhere"));
+    assert!(sample("taken.csv").contains("cannot write taken.csv: it is a folder"));
 }
 
 #[test]
@@ -110,11 +137,20 @@ fn what_has_not_run_cannot_be_shown_or_sampled() {
 }
 
 #[test]
+fn a_cache_that_is_not_there_is_said_not_to_be_and_is_not_made() {
+    let folder = Folder::new();
+    for verb in ["ls", "verify"] {
+        assert!(folder.print(&["cache", verb]).contains("there is no cache at cache"));
+    }
+    assert!(folder.is_empty());
+}
+
+#[test]
 fn an_empty_cache_lists_nothing_and_is_intact() {
     let folder = Folder::new();
+    std::fs::create_dir(folder.path("cache")).unwrap();
     assert_eq!(folder.print(&["cache", "ls"]), "0 results in cache, 0 B\n");
     assert!(folder.print(&["cache", "verify"]).contains("all intact"));
-    assert!(folder.is_empty());
 }
 
 #[test]

@@ -33,6 +33,12 @@ pub(super) struct Options {
 
 impl Cache {
     pub(super) fn run(&self) -> Outcome {
+        let (Self::Ls(options) | Self::Verify(options)) = self;
+        let folder = &options.cache.cache;
+        if !options.json && !folder.exists() {
+            print(&format!("there is no cache at {}; `pgan-pipe run` makes one", folder.display()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         match self {
             Self::Ls(options) => options.list(),
             Self::Verify(options) => options.verify(),

@@ -23,6 +23,11 @@ const EVENTS: [(&str, &[u8]); 2] = [
     ("events/test.parquet", include_bytes!("../../examples/dijet/test.parquet")),
 ];
 
+const NEXT: &str = "  \
+  pgan-pipe plan pipeline.yaml               what would run, and why
+  pgan-pipe run pipeline.yaml                about a minute on two cores
+  pgan-pipe sample pipeline.yaml boosted -n 100000 -o events.parquet";
+
 #[derive(Args)]
 pub(super) struct Init {
     /// The folder to write into; it is made if it is not there
@@ -34,6 +39,10 @@ impl Init {
     pub(super) fn run(&self) -> Outcome {
         let pipeline =
             PIPELINE.replace("../examples/dijet/", "events/").replace("pipelines/quickstart.yaml", "pipeline.yaml");
+        if self.folder.exists() && !self.folder.is_dir() {
+            let message = format!("{} is no folder; name one to write into", self.folder.display());
+            return Err(Failure::message(INVALID, message));
+        }
         let files: Vec<(PathBuf, &[u8])> = std::iter::once(("pipeline.yaml", pipeline.as_bytes()))
             .chain(EVENTS)
             .map(|(name, bytes)| (self.folder.join(name), bytes))
@@ -51,9 +60,17 @@ impl Init {
         for (path, _) in &files {
             let _ = writeln!(text, "wrote {}", path.display());
         }
-        let file = self.folder.join("pipeline.yaml");
-        print(&format!("{text}next: pgan-pipe run {}", file.strip_prefix(".").unwrap_or(&file).display()))?;
+        print(&(text + &self.next_steps()))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What to type next. The cache and the results are kept where the program is started, so the folder comes first.
+    fn next_steps(&self) -> String {
+        let folder = self.folder.to_string_lossy();
+        let quote = if folder.chars().any(char::is_whitespace) { "\"" } else { "" };
+        let enter =
+            if self.folder == Path::new(".") { String::new() } else { format!("  cd {quote}{folder}{quote}\n") };
+        format!("next:\n{enter}{NEXT}")
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) struct Run {
     #[arg(long, default_value_t)]
     device: DeviceName,
     /// Stages that may run at once; as many as there are cores by default
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Run this stage even if it is cached; may be repeated
     #[arg(long, value_name = "STAGE")]

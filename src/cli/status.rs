@@ -15,7 +15,7 @@ use super::{
     failure::STALE,
     output::{print, print_json},
     plan::reasons,
-    text::{bytes, columns},
+    text::{bytes, columns, since},
 };
 
 #[derive(Args)]
@@ -75,7 +75,7 @@ impl<'a> State<'a> {
         let at = |mark: &Mark| format!("step {} of {}", mark.step, mark.steps);
         let detail = match (&self.stage.state, &self.work) {
             (StageState::Cached { record, .. }, _) => {
-                format!("{}, {}", bytes(record.size()), record.provenance.started)
+                format!("{}, {}", bytes(record.size()), since(&record.provenance.started))
             }
             (StageState::DependsOn { stages, .. }, _) => format!("for {}", stages.join(", ")),
             (_, Work::Running(holder, mark)) => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// A duration in at most two units: `0.41 s`, `12.3 s`, `3 min 12 s`, `1 h 04 min`.
 pub(super) fn seconds(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -21,6 +23,12 @@ pub(super) fn ago(age: Duration) -> String {
         s if s < 86_400 => format!("{} h ago", s / 3600),
         s => format!("{} d ago", s / 86_400),
     }
+}
+
+/// How long ago a recorded time was; as it stands if it is none.
+pub(super) fn since(time: &str) -> String {
+    let elapsed = |then: Timestamp| ago(Timestamp::now().duration_since(then).try_into().unwrap_or_default());
+    time.parse().map_or_else(|_| time.to_owned(), elapsed)
 }
 
 /// A size in bytes: `738 kB`.

@@ -61,6 +61,8 @@ const SPECTRUM_END: i32 = 560;
 const RATIO: (i32, i32) = (588, 764);
 /// Named fonts first: a figure must look alike wherever it is opened.
 const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
+/// Widths of the lines of the models: a later one does not hide an earlier one that it agrees with.
+const WIDTHS: [u32; 3] = [5, 3, 2];
 /// Pixels between the error bars of neighbouring models in the ratio panel.
 const BESIDE: i32 = 5;
 const TICK_SIZE: i32 = 20;
@@ -75,7 +77,7 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
 ];
 
-/// Draws an observable as an SVG document: test events as points with √N bars, each model as a line scaled to the number of
+/// Draws an observable as an SVG document: test events as points with √N bars (and their bins, where these differ in width), each model as a line scaled to the number of
 /// test events, and below them the ratios generated / test with √N bars on the grey band of the test events' own error.
 ///
 /// `names` are those of the models, in their order. Ratios beyond the panel are shown as triangles on its border.
@@ -92,8 +94,10 @@ pub fn ratio_plot(evaluation: &Evaluation, observable: &str, names: &[&str]) -> 
     let cut = cut.filter(|&cut| content.x(0, 1).holds(cut));
 
     let mut entries = vec![Entry::new("test events", Mark::Points)];
-    entries.extend(names.iter().zip(COLORS.iter().cycle()).map(|(name, &color)| Entry::new(name, Mark::Line(color))));
-    entries.extend(cut.map(|cut| Entry::new(&format!("tail above {cut}{}", unit_after(observable)), Mark::Dashes)));
+    entries.extend(names.iter().zip(strokes()).map(|(name, stroke)| Entry::new(name, Mark::Line(stroke))));
+    entries.extend(
+        cut.map(|cut| Entry::new(&format!("tail above {}{}", rounded(cut), unit_after(observable)), Mark::Dashes)),
+    );
     let (y, legend) =
         Legend::place(entries, &content, Axis { low: 0.0, high: 1.0, log: false, from: SPECTRUM_END, to: TOP });
 
@@ -151,6 +155,17 @@ fn unit_after(observable: &str) -> String {
     unit(observable).map(|unit| format!(" {unit}")).unwrap_or_default()
 }
 
+/// A number in at most four digits before and after its point together, as far as those before it leave some.
+fn rounded(number: f64) -> String {
+    let size = number.abs();
+    if size != 0.0 && !(1e-3..1e7).contains(&size) {
+        return format!("{number:.2e}");
+    }
+    let decimals = (3 - size.max(1e-3).log10().floor() as i32).clamp(0, 6) as usize;
+    let text = format!("{number:.decimals$}");
+    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+}
+
 /// 12345 as `12,345`.
 fn thousands(number: usize) -> String {
     let digits = number.to_string();
@@ -164,19 +179,29 @@ fn thousands(number: usize) -> String {
     grouped
 }
 
+/// The lines of the models, in their order.
+fn strokes() -> impl Iterator<Item = ShapeStyle> {
+    let widths = WIDTHS.into_iter().chain(std::iter::repeat(WIDTHS[WIDTHS.len() - 1]));
+    COLORS.iter().cycle().zip(widths).map(|(color, width)| color.stroke_width(width))
+}
+
 fn draw_spectrum(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option<f64>) -> Drawn {
     dashes(root, x, y, cut)?;
-    for (curve, &color) in content.models.iter().zip(COLORS.iter().cycle()) {
+    for (curve, stroke) in content.models.iter().zip(strokes()) {
         let steps = (0..content.bins()).flat_map(|bin| {
             let height = y.at(curve.values[bin]);
             content.span(x, bin).map(|at| (at, height))
         });
-        root.draw(&PathElement::new(steps.collect::<Vec<_>>(), color.stroke_width(3)))?;
+        root.draw(&PathElement::new(steps.collect::<Vec<_>>(), stroke))?;
     }
     for (bin, (&value, &error)) in content.test.values.iter().zip(&content.test.errors).enumerate() {
         if value > 0.0 {
             let at = content.centre(x, bin);
             bar(root, at, (y.at(value - error), y.at(value + error)), BLACK.stroke_width(2))?;
+            if content.is_uneven() {
+                let across = content.span(x, bin).map(|at| (at, y.at(value)));
+                root.draw(&PathElement::new(across.to_vec(), BLACK.stroke_width(1)))?;
+            }
             root.draw(&Circle::new((at, y.at(value)), 4, BLACK.filled()))?;
         }
     }
@@ -195,8 +220,8 @@ fn draw_ratios(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option
     root.draw(&PathElement::new(vec![(x.from, y.at(1.0)), (x.to, y.at(1.0))], RGBColor(90, 90, 90).stroke_width(1)))?;
     // Side by side, so that the bars of one bin do not hide each other.
     let middle = content.models.iter().skip(1).map(|_| BESIDE).sum::<i32>() / 2;
-    for ((curve, &color), model) in content.models.iter().zip(COLORS.iter().cycle()).zip(0..) {
-        draw_ratio(root, content, curve, (x, y), color, BESIDE * model - middle)?;
+    for ((curve, stroke), model) in content.models.iter().zip(strokes()).zip(0..) {
+        draw_ratio(root, content, curve, (x, y), stroke, BESIDE * model - middle)?;
     }
     Ok(())
 }
@@ -206,9 +231,10 @@ fn draw_ratio(
     content: &Content,
     curve: &Curve,
     (x, y): (Axis, Axis),
-    color: RGBColor,
+    stroke: ShapeStyle,
     shift: i32,
 ) -> Drawn {
+    let thin = stroke.color.stroke_width(1);
     let ratios = content.test.values.iter().zip(&curve.values).zip(&curve.errors);
     let ratios: Vec<_> =
         ratios.map(|((&test, &value), &error)| (test > 0.0).then(|| (value / test, error / test))).collect();
@@ -216,17 +242,17 @@ fn draw_ratio(
         let Some((ratio, error)) = *ratio else { continue };
         let [left, right] = content.span(x, bin);
         if y.holds(ratio) {
-            root.draw(&PathElement::new(vec![(left, y.at(ratio)), (right, y.at(ratio))], color.stroke_width(3)))?;
+            root.draw(&PathElement::new(vec![(left, y.at(ratio)), (right, y.at(ratio))], stroke))?;
         }
         if let Some(Some((next, _))) = ratios.get(bin + 1) {
-            root.draw(&PathElement::new(vec![(right, y.at(ratio)), (right, y.at(*next))], color.stroke_width(1)))?;
+            root.draw(&PathElement::new(vec![(right, y.at(ratio)), (right, y.at(*next))], thin))?;
         }
         let at = content.centre(x, bin) + shift;
         if y.holds(ratio) {
-            bar(root, at, (y.at(ratio - error), y.at(ratio + error)), color.stroke_width(1))?;
+            bar(root, at, (y.at(ratio - error), y.at(ratio + error)), thin)?;
         } else {
             let (tip, base) = if ratio > y.high { (y.to + 2, y.to + 12) } else { (y.from - 2, y.from - 12) };
-            root.draw(&Polygon::new(vec![(at, tip), (at - 6, base), (at + 6, base)], color.filled()))?;
+            root.draw(&Polygon::new(vec![(at, tip), (at - 6, base), (at + 6, base)], stroke.color.filled()))?;
         }
     }
     Ok(())
@@ -336,6 +362,21 @@ mod tests {
         let svg = ratio_plot(&evaluation(), "ljet1_eta", &["a", "b"]).unwrap();
         assert!(svg.contains("leading jet η") && svg.contains("Events / 1<") | svg.contains("Events / 1\n"));
         assert!(!svg.contains("tail above"));
+    }
+
+    #[test]
+    fn a_cut_is_written_in_few_digits() {
+        for (cut, words) in [
+            (1500.0, "1500"),
+            (4.469_389_681_816_102, "4.469"),
+            (0.0123, "0.0123"),
+            (12_345.6, "12346"),
+            (-20.0, "-20"),
+            (0.0, "0"),
+            (1.25e9, "1.25e9"),
+        ] {
+            assert_eq!(rounded(cut), words);
+        }
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub(super) fn verdict(numbers: Numbers<'_>, names: &[String]) -> String {
         return "One model alone: there is nothing to compare it with but the real-vs-real floor.".to_owned();
     };
     let end = names.len() - 1;
+    if same(numbers, end) {
+        return format!(
+            "No gain: `{last}` and `{first}` score the same in all numbers, as where boosting is declined."
+        );
+    }
     let comparisons: Vec<Comparison> =
         [Comparison::of_w1(numbers, end), Comparison::of_mass(numbers, end)].into_iter().flatten().collect();
     if comparisons.is_empty() {
@@ -84,6 +89,15 @@ pub(super) fn verdict(numbers: Numbers<'_>, names: &[String]) -> String {
     };
     let details: Vec<&str> = comparisons.iter().map(|comparison| comparison.details.as_str()).collect();
     format!("{said}: {}. One seed: a direction, not a result.", details.join(", "))
+}
+
+/// Whether the first and the last model agree in all numbers, to the last digit: samples are paired, so the models are one.
+fn same(numbers: Numbers<'_>, last: usize) -> bool {
+    let of = |index: usize| {
+        let prefix = format!("models[{index}].");
+        numbers.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(&prefix)?.to_owned(), *value)))
+    };
+    of(0).next().is_some() && of(0).eq(of(last))
 }
 
 #[cfg(test)]
@@ -136,7 +150,15 @@ mod tests {
     #[test]
     fn a_model_without_any_tail_is_beaten_by_one_that_has_it() {
         assert!(said((0.01, 0.0), (0.01, 0.9)).starts_with("`boosted` beats `frozen` in the tail by mass ratio:"));
-        assert!(said((0.01, 0.0), (0.01, 0.0)).starts_with("No gain"));
+        assert!(said((0.01, 0.0), (0.011, 0.0)).starts_with("No gain: `boosted` and `frozen` agree"));
+    }
+
+    #[test]
+    fn models_that_are_one_are_said_to_score_the_same() {
+        assert_eq!(
+            said((0.01, 0.9), (0.01, 0.9)),
+            "No gain: `boosted` and `frozen` score the same in all numbers, as where boosting is declined."
+        );
     }
 
     #[test]

@@ -315,9 +315,10 @@ impl Dataset {
         let in_tail = values.len() - values.partition_point(|&value| value <= above);
         if in_tail == 0 {
             return Err(StageError::Unusable(format!(
-                "no training event has `{}` above {above}: the largest is {}; lower the cut of `tail`, or read more events",
+                "no training event has `{}` above {}: the largest is {}; lower the cut of `tail`, or read more events",
                 choice.observable,
-                values.last().copied().unwrap_or(f64::NAN)
+                above as f32,
+                values.last().copied().unwrap_or(f64::NAN) as f32
             )));
         }
         let fraction = in_tail as f64 / values.len() as f64;

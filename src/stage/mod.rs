@@ -11,7 +11,11 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{device::DeviceName, rng::Streams};
+use crate::{
+    device::DeviceName,
+    rng::Streams,
+    store::{Output, Record, Store},
+};
 
 pub mod boost;
 pub mod dataset;
@@ -158,6 +162,13 @@ pub struct Artifact {
 }
 
 impl Artifact {
+    /// The artifact that a record describes, its files being objects of the store. They are not read: `store.inspect(record)`
+    /// says whether they are there and intact.
+    pub fn of(record: &Record, store: &Store) -> Self {
+        let file = |(name, output): (&String, &Output)| (name.clone(), store.object(output.digest));
+        Self { kind: record.produces, files: record.outputs.iter().map(file).collect() }
+    }
+
     /// The path of a file of the artifact.
     pub fn file(&self, name: &str) -> Result<&Path, StageError> {
         let missing = || StageError::Artifact(format!("the {:?} artifact has no file `{name}`", self.kind));

@@ -1,8 +1,8 @@
 //! A live display: a line for each running stage, with its steps, rate, time left and losses.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use pgan_pipe::run::Event;
 
 use super::{Reporter, Verbosity, failure, finished, plain::values_in_words};
@@ -42,7 +42,12 @@ impl Terminal {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let rate = state.per_sec();
+        let decimals = usize::from(rate < 10.0);
+        let _ = write!(out, "{rate:.decimals$}/s");
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate)
 }
 
 impl Reporter for Terminal {
@@ -61,7 +66,7 @@ impl Reporter for Terminal {
                 let Some(bar) = self.bars.get(stage) else { return };
                 if bar.length() != Some(*steps) {
                     bar.set_length(*steps);
-                    bar.set_style(style("{percent:>8}% {prefix} {bar:24} {pos}/{len} {per_sec} {eta} left{wide_msg}"));
+                    bar.set_style(style("{percent:>8}% {prefix} {bar:24} {pos}/{len} {rate} {eta} left{wide_msg}"));
                 }
                 bar.set_position(*step);
                 bar.set_message(values_in_words(values));

@@ -46,6 +46,12 @@ fn header(path: &Path) -> Result<(Reader<std::fs::File>, Vec<String>), DataError
     if !names.is_empty() && names.iter().all(|name| number(name.as_bytes()).is_some()) {
         return Err(DataError::format(path, "the first line holds numbers; it must name the columns"));
     }
+    if let [name] = &*names
+        && let Some(separator) = name.chars().find(|c| matches!(c, ';' | '\t'))
+    {
+        let message = format!("the header is one name, {name:?}; separate columns by `,` and not by {separator:?}");
+        return Err(DataError::format(path, message));
+    }
     Ok((reader, names))
 }
 
@@ -107,6 +113,7 @@ mod tests {
             ("a,b\n1,2\n3,four\n", "column `b`, row 2: `four` is not a number"),
             ("a,b\n1,2\n3,\n", "column `b`, row 2: a missing value is not a number"),
             ("1,2\n3,4\n", "it must name the columns"),
+            ("a;b\n1;2\n", "separate columns by `,` and not by ';'"),
             ("a,a\n1,2\n", "`a` occurs twice"),
         ] {
             let message = table(content, Some(&["a", "b"][..if content.starts_with("a,a") { 1 } else { 2 }]));

@@ -70,6 +70,11 @@ impl Content {
         i32::midpoint(left, right)
     }
 
+    /// Whether the bins differ in width, so that a point alone would not tell where its bin ends.
+    pub(super) fn is_uneven(&self) -> bool {
+        self.widths == Widths::Mixed
+    }
+
     /// What the heights mean.
     pub(super) fn y_label(&self, unit: Option<&str>) -> String {
         match (self.widths, unit) {

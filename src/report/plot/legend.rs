@@ -21,7 +21,7 @@ const LONGEST: usize = 34;
 #[derive(Clone, Copy)]
 pub(super) enum Mark {
     Points,
-    Line(RGBColor),
+    Line(ShapeStyle),
     Dashes,
 }
 
@@ -81,7 +81,7 @@ impl Legend {
                     root.draw(&PathElement::new(vec![(at, middle - 11), (at, middle + 11)], BLACK.stroke_width(2)))?;
                     root.draw(&Circle::new((at, middle), 4, BLACK.filled()))?;
                 }
-                Mark::Line(color) => root.draw(&stroke(from, to, color.stroke_width(3)))?,
+                Mark::Line(line) => root.draw(&stroke(from, to, line))?,
                 Mark::Dashes => {
                     for start in (from..to).step_by(14) {
                         root.draw(&stroke(start, (start + 8).min(to), CUT.stroke_width(2)))?;
