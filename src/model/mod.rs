@@ -18,6 +18,7 @@ use crate::{
 
 pub mod architecture;
 pub mod artifact;
+pub mod backprop;
 pub mod derived;
 pub mod device;
 pub mod freeze;
@@ -25,6 +26,7 @@ pub mod layer;
 pub mod network;
 
 pub use artifact::{Component, Discriminator, StoredModel};
+pub use backprop::{PiecewiseLinear, Traced};
 pub use derived::{Derived, Rows};
 pub use network::{Network, Pass, Weights};
 
