@@ -118,6 +118,7 @@ impl StageKind for TrainGan {
             description: description.clone(),
             components: vec![Component { weight: 1.0, generator }],
             discriminator: Some(discriminator),
+            ratios: Vec::new(),
         };
         model.save(&context.out)?;
         Ok(metrics)
