@@ -123,7 +123,8 @@ impl StageKind for Reweight {
 
         let reals = material.reals(&derived, self.strata.as_ref(), self.batch.get())?;
         let fakes = self.fakes(&material, &derived, &pool, context)?;
-        let held_out_fakes = derived.append(description, &fresh)?;
+        let width = description.coordinates.width();
+        let held_out_fakes = derived.append(description, &fresh[..held_out.len() * width])?;
         let layers = architecture::discriminator(&self.classifier, reals.rows().width);
         let net = Weights::fresh(layers, &mut context.streams.stream("weights"));
         let classifier = Discriminator { derived: derived.clone(), net };
