@@ -113,7 +113,7 @@ impl StageKind for Reweight {
         for component in &mut stored.components {
             component.generator = freeze(&component.generator);
         }
-        let held_out = self.held_out(&material)?;
+        let held_out = HeldOut::of(&material)?;
         let description = &material.dataset.description;
         let derived = Derived::fit(&self.classifier.observables, description, &material.encoded)?;
         let model = Model::new(&stored, context.device)?;
@@ -172,21 +172,21 @@ struct HeldOut {
 }
 
 impl HeldOut {
+    fn of(material: &Material) -> Result<Self, StageError> {
+        let Dataset { description, validation, .. } = &material.dataset;
+        if validation.is_empty() {
+            let message = "reweighting needs validation events to stop by; raise `split.validation` of the dataset";
+            return Err(StageError::Unusable(message.into()));
+        }
+        Ok(Self { encoded: description.coordinates.encode(validation)?, events: validation.len() })
+    }
+
     fn len(&self) -> usize {
         self.events
     }
 }
 
 impl Reweight {
-    fn held_out(&self, material: &Material) -> Result<HeldOut, StageError> {
-        let Dataset { description, validation, .. } = &material.dataset;
-        if validation.is_empty() {
-            let message = "reweighting needs validation events to stop by; raise `split.validation` of the dataset";
-            return Err(StageError::Unusable(message.into()));
-        }
-        Ok(HeldOut { encoded: description.coordinates.encode(validation)?, events: validation.len() })
-    }
-
     /// The model's events in the strata of the real ones.
     fn fakes(
         &self,

@@ -205,7 +205,7 @@ fn by_hand(
     let outputs = outputs / size as f64;
     let mut gradient = if loss.r1 > 0.0 || loss.r2 > 0.0 {
         let weights = both(real.weights.clone() * loss.r1, fake.weights.clone() * loss.r2) / size as f64;
-        net.penalised(&tape, outputs, Penalty::Zero(weights))
+        net.penalised(&tape, outputs, Penalty::Zero(&weights))
     } else {
         net.parameters(&tape, outputs)
     };

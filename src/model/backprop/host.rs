@@ -117,7 +117,9 @@ impl Net {
             self.to_input(&chain, count, &mut tangent[..count * width]);
             for (row, values) in tangent[..count * width].chunks_exact_mut(width).enumerate() {
                 let factor = penalty(start + row, values.iter().map(|g| g * g).sum());
-                values.iter_mut().for_each(|g| *g *= factor);
+                for g in values {
+                    *g *= factor;
+                }
             }
             let slope = &slope[start..][..count];
             for (index, layer) in self.layers.iter().enumerate() {

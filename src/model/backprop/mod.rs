@@ -35,10 +35,10 @@ pub enum Tape {
 }
 
 /// A penalty on the input gradients g of a net with one output, by the rows of a batch.
-#[derive(Clone, Debug)]
-pub enum Penalty {
+#[derive(Clone, Copy, Debug)]
+pub enum Penalty<'a> {
     /// Σ ½ a |g|² with these a, `[batch, 1]`: zero-centred (R1, R2).
-    Zero(Tensor<2>),
+    Zero(&'a Tensor<2>),
     /// a Σ (|g| − 1)²: one-centred (WGAN-GP).
     One(f64),
 }
@@ -122,14 +122,14 @@ impl<'a> PiecewiseLinear<'a> {
 
     /// The flat gradient of Σ output · `slope` plus a penalty on the input gradient, for a net with one output; `slope` is
     /// `[batch, 1]`.
-    pub fn penalised(&self, tape: &Tape, slope: Tensor<2>, penalty: Penalty) -> Tensor<1> {
+    pub fn penalised(&self, tape: &Tape, slope: Tensor<2>, penalty: Penalty<'_>) -> Tensor<1> {
         match (self, tape) {
             (Self::Host(net), Tape::Host(tape)) => {
                 let device = slope.device();
                 let slope = numbers(slope);
                 let gradient = match penalty {
                     Penalty::Zero(weights) => {
-                        let weights = numbers(weights);
+                        let weights = numbers(weights.clone());
                         net.penalised(tape, &slope, |row, _| weights[row])
                     }
                     Penalty::One(weight) => net.penalised(tape, &slope, |_, squared| {
@@ -222,10 +222,10 @@ mod tests {
     /// More rows than a block has, and no multiple of it.
     const ROWS: usize = host::BLOCK + 37;
 
-    fn close(found: Vec<f32>, expected: Vec<f32>) {
+    fn close(found: &[f32], expected: &[f32]) {
         assert_eq!(found.len(), expected.len());
         let scale = expected.iter().fold(1e-6f32, |scale, value| scale.max(value.abs()));
-        for (a, b) in found.iter().zip(&expected) {
+        for (a, b) in found.iter().zip(expected) {
             assert!((a - b).abs() < 2e-5 * scale, "{a} is not {b} (scale {scale})");
         }
     }
@@ -244,16 +244,16 @@ mod tests {
         let slope = matrix(noise(ROWS, &mut rng), ROWS, &device);
         let (one, one_tape) = fused.forward(x.clone(), &mut Pass::evaluation());
         let (other, other_tape) = plain.forward(x, &mut Pass::evaluation());
-        close(numbers(one), numbers(other));
-        close(numbers(fused.input(&one_tape, slope.clone())), numbers(plain.input(&other_tape, slope.clone())));
+        close(&numbers(one), &numbers(other));
+        close(&numbers(fused.input(&one_tape, slope.clone())), &numbers(plain.input(&other_tape, slope.clone())));
         close(
-            numbers(fused.parameters(&one_tape, slope.clone())),
-            numbers(plain.parameters(&other_tape, slope.clone())),
+            &numbers(fused.parameters(&one_tape, slope.clone())),
+            &numbers(plain.parameters(&other_tape, slope.clone())),
         );
-        for penalty in [Penalty::Zero(slope.clone().abs()), Penalty::One(0.3)] {
+        for penalty in [Penalty::Zero(&slope.clone().abs()), Penalty::One(0.3)] {
             close(
-                numbers(fused.penalised(&one_tape, slope.clone(), penalty.clone())),
-                numbers(plain.penalised(&other_tape, slope.clone(), penalty)),
+                &numbers(fused.penalised(&one_tape, slope.clone(), penalty)),
+                &numbers(plain.penalised(&other_tape, slope.clone(), penalty)),
             );
         }
     }

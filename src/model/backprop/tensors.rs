@@ -79,10 +79,10 @@ impl<'a> Net<'a> {
         Tensor::cat(gradients.collect(), 0)
     }
 
-    pub(super) fn penalised(&self, tape: &Tape, slope: &Tensor<2>, penalty: Penalty) -> Tensor<1> {
+    pub(super) fn penalised(&self, tape: &Tape, slope: &Tensor<2>, penalty: Penalty<'_>) -> Tensor<1> {
         let (deltas, gradient) = self.backward(tape, slope.ones_like());
         let mut tangent = match penalty {
-            Penalty::Zero(weights) => gradient * weights,
+            Penalty::Zero(weights) => gradient * weights.clone(),
             Penalty::One(weight) => {
                 let norm = (gradient.clone().square().sum_dim(1) + NORM_OFFSET).sqrt();
                 gradient * ((norm.recip().neg() + 1.0) * (2.0 * weight))
