@@ -1,4 +1,5 @@
-//! The kernel physics distance of JetNet (Kansal et al., arXiv:2211.10295), on standardised observables.
+//! The kernel physics distance of JetNet (Kansal et al., arXiv:2211.10295), on observables normalised as JetNet does: over the
+//! largest absolute value among the real events.
 
 use rand::Rng;
 
@@ -101,8 +102,14 @@ pub fn median(batches: &[f64]) -> Option<Estimate> {
     Some(Estimate { value: at(0.5)?, error })
 }
 
-/// KPD of two samples as `jetnet.evaluation.kpd(normalise=False)` estimates it. `None` of fewer than 500 events.
-fn kpd(real: &Rows, generated: &Rows, rng: &mut impl Rng) -> Option<Estimate> {
+/// KPD of two samples of normalised events, `[events, width]` in row-major order, as `jetnet.evaluation.kpd` estimates it.
+/// `None` of fewer than 500 events or more than 32 columns.
+pub fn kpd(width: usize, real: &[f64], generated: &[f64], rng: &mut impl Rng) -> Option<Estimate> {
+    let [real, generated] = [real, generated].map(|events| Rows { width, values: events.to_vec() });
+    estimate(&real, &generated, rng)
+}
+
+fn estimate(real: &Rows, generated: &Rows, rng: &mut impl Rng) -> Option<Estimate> {
     let fewest = real.len().min(generated.len());
     if fewest < LEAST || !(1..=WIDEST).contains(&real.width) {
         return None;
@@ -116,9 +123,9 @@ fn kpd(real: &Rows, generated: &Rows, rng: &mut impl Rng) -> Option<Estimate> {
 
 /// `kpd` and `kpd_error`.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
-    let scale = Scale::of(&comparison.bench.test);
+    let scale = Scale::largest(&comparison.bench.test);
     let (real, generated) = (scale.all(&comparison.bench.test), scale.all(comparison.sample));
-    let found = kpd(&real, &generated, &mut comparison.streams.stream("kernel"));
+    let found = estimate(&real, &generated, &mut comparison.streams.stream("kernel"));
     numbers.put("kpd", found.map(|found| found.value));
     numbers.put("kpd_error", found.map(|found| found.error));
 }

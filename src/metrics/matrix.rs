@@ -30,22 +30,34 @@ impl Rows {
     }
 }
 
-/// A scale on which each observable of the test events has mean 0 and deviation 1. Observables without spread are left out.
+/// A common scale for the observables of two samples, set by the test events. Observables without spread are left out.
 #[derive(Clone, Debug)]
 pub(super) struct Scale {
-    /// Observable, mean and deviation.
+    /// Observable, origin and unit.
     used: Vec<(usize, f64, f64)>,
 }
 
 impl Scale {
-    /// The scale of these events.
-    pub(super) fn of(test: &Sample) -> Self {
+    /// Each observable of the test events has mean 0 and deviation 1.
+    pub(super) fn standard(test: &Sample) -> Self {
+        Self::of(test, |mean, deviation, _| (mean, deviation))
+    }
+
+    /// The largest absolute value of each observable of the test events is 1, as JetNet normalises.
+    pub(super) fn largest(test: &Sample) -> Self {
+        Self::of(test, |_, _, largest| (0.0, largest))
+    }
+
+    /// A scale whose origin and unit follow from mean, deviation and largest absolute value.
+    fn of(test: &Sample, unit: fn(f64, f64, f64) -> (f64, f64)) -> Self {
         let events = test.events() as f64;
         let moments = (0..test.width()).filter_map(|i| {
             let values = || (0..test.events()).map(|row| f64::from(test.event(row)[i]));
             let mean = values().sum::<f64>() / events;
             let deviation = (values().map(|value| (value - mean).powi(2)).sum::<f64>() / events).sqrt();
-            (deviation > 1e-12 * mean.abs() && deviation.is_finite()).then_some((i, mean, deviation))
+            let (origin, unit) =
+                unit(mean, deviation, values().fold(0.0, |largest, value| f64::max(largest, value.abs())));
+            (deviation > 1e-12 * mean.abs() && deviation.is_finite()).then_some((i, origin, unit))
         });
         Self { used: moments.collect() }
     }
@@ -59,7 +71,7 @@ impl Scale {
     pub(super) fn rows(&self, sample: &Sample, rows: impl IntoIterator<Item = usize>) -> Rows {
         let scaled = |row| {
             let event = sample.event(row);
-            self.used.iter().map(move |&(i, mean, deviation)| (f64::from(event[i]) - mean) / deviation)
+            self.used.iter().map(move |&(i, origin, unit)| (f64::from(event[i]) - origin) / unit)
         };
         Rows { width: self.used.len(), values: rows.into_iter().flat_map(scaled).collect() }
     }
@@ -150,7 +162,9 @@ mod tests {
     #[test]
     fn a_column_without_spread_is_left_out() {
         let sample = Sample::new(&[vec![1.0, 3.0], vec![7.0, 7.0]], None);
-        let rows = Scale::of(&sample).all(&sample);
+        let rows = Scale::standard(&sample).all(&sample);
         assert_eq!((rows.width, rows.values), (1, vec![-1.0, 1.0]));
+        let rows = Scale::largest(&sample).all(&sample);
+        assert_eq!((rows.width, rows.values), (1, vec![1.0 / 3.0, 1.0]));
     }
 }

@@ -74,3 +74,6 @@ pub fn sorted(sample: &[f64]) -> Vec<f64> {
 fn floats(counts: &[u64]) -> Vec<f64> {
     counts.iter().map(|&count| count as f64).collect()
 }
+
+#[cfg(test)]
+mod tests;

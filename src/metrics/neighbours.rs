@@ -83,7 +83,7 @@ fn radii(rows: &Rows, columns: &[Vec<f64>], k: usize) -> Vec<f64> {
 
 /// `precision`, `recall`, `density` and `coverage` at k = 5, of a draw of standardised events.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
-    let scale = Scale::of(&comparison.bench.test);
+    let scale = Scale::standard(&comparison.bench.test);
     let draw = |sample: &Sample, purpose: &str| {
         let mut rng = comparison.streams.stream(purpose);
         let most = sample.events().min(comparison.effort.neighbour_events);
