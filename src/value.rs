@@ -66,6 +66,9 @@ macro_rules! counted {
         pub struct $name($inner);
 
         impl $name {
+            /// Once.
+            pub const ONE: Self = Self(1);
+
             /// The number.
             pub fn get(self) -> $inner {
                 self.0
@@ -103,4 +106,12 @@ counted!(
 counted!(
     /// Events to make: 1 to 10⁹.
     EventCount, usize, 1_000_000_000, "a number of events from 1 to 1,000,000,000"
+);
+counted!(
+    /// Seeds that a pipeline is run with: 1 to 100.
+    ReplicaCount, usize, 100, "a number of replicas from 1 to 100"
+);
+counted!(
+    /// Rounds of boosting: 1 to 100.
+    RoundCount, usize, 100, "a number of rounds from 1 to 100"
 );

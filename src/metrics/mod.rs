@@ -7,6 +7,7 @@ pub mod binning;
 pub mod chi2;
 pub mod kolmogorov;
 pub mod ks;
+pub mod paired;
 pub mod tail;
 pub mod wasserstein;
 

@@ -1,5 +1,7 @@
 //! `evaluate`: judges models against test events, each number beside its real-vs-real floor.
 
+use std::{fs, io};
+
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +9,10 @@ use self::judge::{Judge, Judged};
 use super::{ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind};
 use crate::{
     data::{Dataset, Table},
+    metrics::paired::Loss,
     model::Model,
     report::evaluation::{EvaluationError, Events},
-    value::EventCount,
+    value::{EventCount, NonNegative},
 };
 
 mod judge;
@@ -34,11 +37,33 @@ pub struct Evaluate {
     /// Events generated from each model; as many as there are test events if absent.
     #[serde(default)]
     pub events: Option<EventCount>,
+    /// With `replicas`: the loss that decides whether the last model beats the first one. It is to be named before the result
+    /// is known, and is no part of the result itself.
+    #[serde(default)]
+    pub primary: Loss,
+    /// With `replicas`: by how much the mean χ²/NDF of the last model may exceed the first one's, on the log of their ratio,
+    /// for the bulk to count as no worse.
+    #[serde(default = "margin")]
+    pub margin: NonNegative,
+}
+
+impl Evaluate {
+    /// The file that the metrics are in, for stages that take evaluations.
+    pub const METRICS: &'static str = "metrics.json";
+}
+
+/// A tenth.
+pub(super) fn margin() -> NonNegative {
+    NonNegative::try_from(0.1).unwrap_or_else(|_| unreachable!())
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
+
+    fn unhashed(&self) -> &'static [&'static str] {
+        &["primary", "margin"]
+    }
 
     fn ports(&self) -> Vec<Port<'_>> {
         let models = self.models.iter().enumerate().map(|(i, name)| Port {
@@ -100,7 +125,11 @@ impl StageKind for Evaluate {
 
         let events = Events { test: data.test.len(), generated, floor: reference.len() };
         judge.evaluation(events, &floor, &models).save(&context.out)?;
-        Ok(metrics(events, &floor, &models))
+        let metrics = metrics(events, &floor, &models);
+        let path = context.out.join(Self::METRICS);
+        let written = serde_json::to_vec(&metrics).map_err(io::Error::from).and_then(|bytes| fs::write(&path, bytes));
+        written.map_err(StageError::io(&path))?;
+        Ok(metrics)
     }
 }
 
@@ -136,7 +165,7 @@ mod tests {
     use super::*;
 
     fn stage(models: &[&str]) -> Evaluate {
-        Evaluate { data: "events".into(), models: models.iter().map(ToString::to_string).collect(), events: None }
+        serde_json::from_value(serde_json::json!({ "data": "events", "models": models })).unwrap()
     }
 
     #[test]
