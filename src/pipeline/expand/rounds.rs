@@ -53,8 +53,13 @@ fn in_rounds(
     for round in 1..=last {
         if let Some(candidate) = candidate.filter(|_| round > 1) {
             // It is made like the model of the round before.
-            let reference = |port: &Port<'_>| 
-                if port.accepts.contains(&ArtifactKind::FrozenModel) { this.base.clone() } else { port.reference.to_owned() };
+            let reference = |port: &Port<'_>| {
+                if port.accepts.contains(&ArtifactKind::FrozenModel) {
+                    this.base.clone()
+                } else {
+                    port.reference.to_owned()
+                }
+            };
             let fresh = format!("{name}@candidate{round}");
             let seed = seed(candidate.seed, "round", round);
             expanded.push(candidate.rewired(fresh.clone(), seed, reference)?);
