@@ -137,7 +137,7 @@ pub enum Learn {
 }
 
 impl StageKind for Boost {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
@@ -168,6 +168,11 @@ impl StageKind for Boost {
         let material = Material::load(context)?;
         let base = StoredModel::load(context.input("base")?)?;
         let candidate = StoredModel::load(context.input("candidate")?)?.components.swap_remove(0).generator;
+        if !base.ratios.is_empty() {
+            return Err(StageError::Unusable(
+                "the base model has been reweighted, and a component cannot be added to that; boost first, then reweight".into(),
+            ));
+        }
         let Some(discriminator) = base.discriminator.clone() else {
             return Err(StageError::Unusable("the base model has no discriminator to go on with".into()));
         };
@@ -267,6 +272,7 @@ fn tail_masses(
         description: stored.description.clone(),
         components: vec![Component { weight: 1.0, generator: candidate.clone() }],
         discriminator: None,
+        ratios: Vec::new(),
     };
     let candidate = Model::new(&alone, context.device)?;
     let mass = |model: &Model| -> Result<f64, StageError> {
@@ -310,5 +316,10 @@ fn mixture(base: StoredModel, boosted: Boosted) -> StoredModel {
         component.weight *= 1.0 - q;
     }
     components.push(Component { weight: q, generator: boosted.generator });
-    StoredModel { description: base.description, components, discriminator: Some(boosted.discriminator) }
+    StoredModel {
+        description: base.description,
+        components,
+        discriminator: Some(boosted.discriminator),
+        ratios: Vec::new(),
+    }
 }

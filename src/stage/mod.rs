@@ -23,6 +23,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod freeze;
 pub mod pretrain_tail;
+pub mod reweight;
 pub mod train_gan;
 mod training;
 
@@ -385,6 +386,8 @@ stages! {
     "pretrain_tail" => PretrainTail in pretrain_tail,
     /// Trains the second generator as a component of a mixture.
     "boost" => Boost in boost,
+    /// Multiplies a model's density by a classifier's ratio.
+    "reweight" => Reweight in reweight,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
     /// Brings evaluations of several seeds together.

@@ -53,7 +53,7 @@ pub(super) fn batch() -> BatchSize {
 }
 
 impl StageKind for TrainGan {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
@@ -118,6 +118,7 @@ impl StageKind for TrainGan {
             description: description.clone(),
             components: vec![Component { weight: 1.0, generator }],
             discriminator: Some(discriminator),
+            ratios: Vec::new(),
         };
         model.save(&context.out)?;
         Ok(metrics)

@@ -65,13 +65,19 @@ impl Material {
         Ok(events)
     }
 
-    /// The share of events, given as encoded rows, that lie in the tail; 0 without a tail.
-    pub(super) fn tail_mass(&self, encoded: &[f32], context: &Context<'_>) -> Result<f64, StageError> {
+    /// The values of the tail's observable for encoded rows; none without a tail.
+    pub(super) fn tail_values(&self, encoded: &[f32], context: &Context<'_>) -> Result<Vec<f64>, StageError> {
         let description = &self.dataset.description;
-        let Some(tail) = &description.tail else { return Ok(0.0) };
+        let Some(tail) = &description.tail else { return Ok(Vec::new()) };
         let mut signs = context.streams.stream("signs");
         let events = description.coordinates.decode(encoded, &description.features, &mut signs)?;
-        let values = description.observables.values(&events, &tail.observable)?;
+        Ok(description.observables.values(&events, &tail.observable)?)
+    }
+
+    /// The share of events, given as encoded rows, that lie in the tail; 0 without a tail.
+    pub(super) fn tail_mass(&self, encoded: &[f32], context: &Context<'_>) -> Result<f64, StageError> {
+        let Some(tail) = &self.dataset.description.tail else { return Ok(0.0) };
+        let values = self.tail_values(encoded, context)?;
         Ok(values.iter().filter(|&&value| value > tail.above).count() as f64 / values.len().max(1) as f64)
     }
 }

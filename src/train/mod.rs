@@ -14,6 +14,7 @@ pub mod gan;
 pub mod mixture;
 pub mod moments;
 pub mod optimizer;
+pub mod ratio;
 pub mod reals;
 pub mod vae;
 
