@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;

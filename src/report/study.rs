@@ -99,6 +99,10 @@ pub fn study(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss, m
     if !comparisons.is_empty() {
         lines.push(String::new());
         lines.extend(comparisons);
+        lines.push(
+            "ratios are geometric means; of many some are better or worse by chance, so one was named beforehand:"
+                .into(),
+        );
         lines.push(String::new());
     }
     lines.extend(wrapped(&verdict(numbers, names, primary, margin)));
@@ -156,6 +160,7 @@ fn verdict(numbers: Numbers<'_>, names: &[String], primary: Loss, margin: f64) -
             "No gain: the interval of the {words} of `{last}` over that of `{first}` includes 1: {found}{level}"
         ),
     };
+    let said = said + &against_others(numbers, names, primary);
     let Some(bulk) = Ratio::of(numbers, pair, Loss::Chi2NdfMean) else { return said + "." };
     let most = margin.exp();
     let kept = match () {
@@ -164,6 +169,17 @@ fn verdict(numbers: Numbers<'_>, names: &[String], primary: Loss, margin: f64) -
         () => format!("not shown to be within its margin of {most:.2}"),
     };
     format!("{said}. Bulk: mean χ²/NDF {}, {kept}.", bulk.in_words())
+}
+
+/// The last model's primary loss over that of each model between it and the first: `; against `longer` 0.90 (0.80 to 0.95)`.
+fn against_others(numbers: Numbers<'_>, names: &[String], primary: Loss) -> String {
+    let last = names.len() - 1;
+    let against = |other: usize| {
+        let ratio = Ratio::of(numbers, (last, other), primary)?;
+        let word = if ratio.word().is_empty() { "no gain" } else { ratio.word() };
+        Some(format!("; against `{}` {}, {word}", names[other], ratio.in_words()))
+    };
+    (1..last).filter_map(against).collect()
 }
 
 #[cfg(test)]
@@ -213,6 +229,21 @@ mod tests {
             said((-0.6, -0.2), (-0.05, 0.04)),
             "Gain: `boosted` has a smaller tail W1 than `frozen`: ratio 0.67 (0.55 to 0.82), 5 seeds paired (real vs real \
              0.0020). Bulk: mean χ²/NDF 1.00 (0.95 to 1.04), within its margin of 1.11."
+        );
+    }
+
+    #[test]
+    fn the_last_model_is_held_to_those_between_too() {
+        let mut metrics = BTreeMap::from([(SEEDS.to_owned(), 5.0)]);
+        for (other, (low, high)) in [(0, (-0.6, -0.2)), (1, (-0.1, 0.1))] {
+            let name = log_ratio(2, other, Loss::TailW1);
+            metrics.extend([(beside(&name, "_low"), low), (beside(&name, "_high"), high), (name, 0.0)]);
+        }
+        let names = ["frozen", "longer", "boosted"].map(str::to_owned);
+        let text = verdict(Numbers(&metrics), &names, Loss::TailW1, 0.1);
+        assert!(
+            text.starts_with("Gain: ") && text.ends_with("; against `longer` 1.00 (0.90 to 1.11), no gain."),
+            "{text}"
         );
     }
 

@@ -34,12 +34,12 @@ impl Numbers<'_> {
         }
     }
 
-    /// Half of the interval of a mean over seeds; nothing beside the numbers of a single evaluation.
+    /// Half of the interval of a mean over seeds; nothing beside the numbers of a single evaluation, nor of seeds that agree.
     fn half_interval(self, column: Column, metric: &str) -> Option<f64> {
         self.0.get(study::SEEDS)?;
         let name = Self::name(column, metric);
         let end = |ending: &str| self.0.get(&study::beside(&name, ending)).copied();
-        Some((end("_high")? - end("_low")?) / 2.0)
+        Some((end("_high")? - end("_low")?) / 2.0).filter(|half| *half > 0.0)
     }
 
     /// The observables for which any column has this metric, in alphabetical order.
@@ -117,7 +117,7 @@ impl Row {
 
 /// A mean with half of its interval, both to the second digit of the latter.
 fn with_error(mean: f64, half: f64, signed: bool) -> String {
-    let decimals = if half > 0.0 { (1.0 - half.log10().floor()).clamp(0.0, 6.0) as usize } else { 4 };
+    let decimals = (1.0 - half.log10().floor()).clamp(0.0, 6.0) as usize;
     let mean = if signed { format!("{mean:+.decimals$}") } else { format!("{mean:.decimals$}") };
     format!("{mean} ± {half:.decimals$}").replace('-', "−")
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fmt::Write,
     path::Path,
 };
 
@@ -175,8 +176,11 @@ fn counts_out_of_range_are_refused_where_they_stand() {
 
 #[test]
 fn a_pipeline_that_would_expand_too_far_is_refused_before_it_does() {
-    let arms: String = (0..300).map(|i| format!("  arm{i}: {{ kind: train_gan, data: events, steps: 5 }}\n")).collect();
-    let message = read(&format!("replicas: 100\n{}{arms}", STUDY.trim_start()), &[]).unwrap_err();
+    let mut text = format!("replicas: 100\n{}", STUDY.trim_start());
+    for arm in 0..300 {
+        let _ = writeln!(text, "  arm{arm}: {{ kind: train_gan, data: events, steps: 5 }}");
+    }
+    let message = read(&text, &[]).unwrap_err();
     assert!(message.contains("expands into 30602 stages, and 20000 is the most"), "{message}");
     assert!(message.contains("p.yaml:1:11"), "{message}");
 }
