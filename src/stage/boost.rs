@@ -15,7 +15,7 @@ use crate::{
         config::{LossConfig, OptimizerConfig, StrataConfig, ema},
         mixture::TailMasses,
     },
-    value::{BatchSize, Fraction, OpenProbability, Positive, Steps},
+    value::{BatchSize, Fraction, OpenProbability, Positive, RoundCount, Steps},
 };
 
 /// Events that tail masses are measured on.
@@ -54,6 +54,23 @@ pub struct Boost {
     /// Decay of the moving average of G1's weights.
     #[serde(default = "ema")]
     pub ema: Fraction,
+    /// How often this is repeated on its own frozen result, with a fresh copy of the candidate's stage each time. The rounds
+    /// become stages of their own, `NAME@round1` and so on; the last one has this stage's name.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub rounds: RoundCount,
+    /// The model that the round before started from; set by `rounds`. If the base has no more components than it, that round
+    /// was declined, and this one declines at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown_from: Option<String>,
+}
+
+fn once() -> RoundCount {
+    RoundCount::ONE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_once(rounds: &RoundCount) -> bool {
+    *rounds == RoundCount::ONE
 }
 
 fn half() -> OpenProbability {
@@ -124,11 +141,14 @@ impl StageKind for Boost {
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
-        vec![
+        let ports = [
             Port::one("base", &self.base, &[ArtifactKind::FrozenModel]),
             Port::one("candidate", &self.candidate, &[ArtifactKind::Candidate]),
             Port::one("data", &self.data, &[ArtifactKind::Dataset]),
-        ]
+        ];
+        let grown_from =
+            self.grown_from.as_ref().map(|from| Port::one("grown_from", from, &[ArtifactKind::FrozenModel]));
+        ports.into_iter().chain(grown_from).collect()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -158,6 +178,13 @@ impl StageKind for Boost {
         };
         if base.description != material.dataset.description {
             return Err(StageError::Unusable("the base model was trained on another dataset than `data`".into()));
+        }
+        if let Some(before) = context.inputs.get("grown_from").and_then(|models| models.first())
+            && StoredModel::load(before)?.components.len() >= base.components.len()
+        {
+            context.notice("boosting declined: so was the round before, and this one has nothing else to start from");
+            base.save(&context.out)?;
+            return Ok([("declined".to_owned(), 1.0), ("q".to_owned(), 0.0)].into());
         }
         let generator = Model::new(&base, context.device)?;
         let masses = tail_masses(&material, &generator, &base, &candidate, context)?;

@@ -17,6 +17,7 @@ use crate::{
     store::{Output, Record, Store},
 };
 
+pub mod aggregate;
 pub mod boost;
 pub mod dataset;
 pub mod evaluate;
@@ -40,6 +41,8 @@ pub enum ArtifactKind {
     Candidate,
     /// Metrics and histograms of models against test events.
     Evaluation,
+    /// Evaluations of several seeds, brought together.
+    Study,
 }
 
 impl ArtifactKind {
@@ -51,6 +54,7 @@ impl ArtifactKind {
             Self::FrozenModel => "a frozen model",
             Self::Candidate => "a tail-pretrained candidate",
             Self::Evaluation => "an evaluation",
+            Self::Study => "a study of several seeds",
         }
     }
 }
@@ -264,6 +268,11 @@ pub trait StageKind: Serialize + DeserializeOwned {
     /// The inputs.
     fn ports(&self) -> Vec<Port<'_>>;
 
+    /// Fields that change how a result is read and not the result: they are no part of the key.
+    fn unhashed(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The files read from outside the store.
     fn sources(&self) -> Vec<Source<'_>> {
         Vec::new()
@@ -333,6 +342,11 @@ macro_rules! stages {
                 match self { $(Self::$kind(stage) => stage.ports(),)* }
             }
 
+            /// See [`StageKind::unhashed`].
+            pub fn unhashed(&self) -> &'static [&'static str] {
+                match self { $(Self::$kind(stage) => stage.unhashed(),)* }
+            }
+
             /// See [`StageKind::sources`].
             pub fn sources(&self) -> Vec<Source<'_>> {
                 match self { $(Self::$kind(stage) => stage.sources(),)* }
@@ -376,4 +390,20 @@ stages! {
     "reweight" => Reweight in reweight,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
+    /// Brings evaluations of several seeds together.
+    "aggregate" => Aggregate in aggregate,
+}
+
+impl Stage {
+    /// The same stage with other references.
+    pub fn rewired(&self, reference: impl Fn(&Port<'_>) -> String) -> serde_json::Result<Self> {
+        let mut fields = self.to_json()?;
+        for port in self.ports() {
+            let pointer = format!("/{}", port.field.replace('.', "/"));
+            let lost = || serde::de::Error::custom(format!("it lacks the field `{}`", port.field));
+            *fields.pointer_mut(&pointer).ok_or_else(lost)? = reference(&port).into();
+        }
+        // The kind is known: it is the stage's own.
+        Self::deserialize(self.kind(), fields).unwrap_or_else(|| Ok(self.clone()))
+    }
 }
