@@ -115,6 +115,33 @@ fn every_loss_and_architecture_trains_to_finite_weights() {
 }
 
 #[test]
+fn tempered_strata_train_and_boost_under_every_loss() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let base = shop.frozen(&data, 5);
+    let fields = serde_json::json!({ "data": "d", "like": "l", "method": "copy" });
+    let (candidate, _) = shop.run("pretrain_tail", fields, &[("data", &data), ("like", &base)]);
+    for loss in ["relativistic", "non_saturating", "wgan_gp"] {
+        let mut train = |weights: &str| {
+            let fields = serde_json::json!({
+                "data": "d", "steps": 6, "batch": 64, "loss": { "kind": loss },
+                "strata": { "shares": [0.5, 0.5], "weights": weights, "power": 0.5 },
+                "generator": { "layers": [16] }, "discriminator": { "layers": [16] },
+            });
+            shop.run("train_gan", fields, &[("data", &data)])
+        };
+        let ((tempered, metrics), (exact, exact_metrics)) = (train("tempered"), train("exact"));
+        assert_ne!(bytes(&tempered)["model.safetensors"], bytes(&exact)["model.safetensors"]);
+        assert!(metrics["reals.effective_share"] > exact_metrics["reals.effective_share"]);
+        let fields = serde_json::json!({
+            "base": "b", "candidate": "c", "data": "d", "steps": 6, "batch": 64, "loss": { "kind": loss },
+            "mixture": { "initial": 0.2 }, "strata": { "shares": [0.5, 0.5], "weights": "tempered" },
+        });
+        shop.run("boost", fields, &[("base", &base), ("candidate", &candidate), ("data", &data)]);
+    }
+}
+
+#[test]
 fn every_optimizer_and_schedule_trains() {
     let mut shop = Workshop::new();
     let data = shop.heavy_tail();

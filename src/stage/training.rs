@@ -7,7 +7,7 @@ use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
     model::{Derived, device},
     train::{
-        config::StrataConfig,
+        config::{StrataConfig, Weights},
         reals::{Reals, Strata},
     },
 };
@@ -130,6 +130,9 @@ pub(super) fn strata_problems(strata: Option<&StrataConfig>) -> Vec<Problem> {
     let sum: f64 = strata.shares.iter().map(|share| share.get()).sum();
     if (sum - 1.0).abs() > 1e-6 {
         problems.push(Problem::new("strata.shares", format!("the shares sum to {sum}, not to 1")));
+    }
+    if strata.weights != Weights::Tempered && strata.power != StrataConfig::half() {
+        problems.push(Problem::new("strata.power", "`power` belongs to `weights: tempered`"));
     }
     if strata.edges.windows(2).any(|pair| pair[0] >= pair[1]) {
         problems.push(Problem::new("strata.edges", "the edges must ascend"));

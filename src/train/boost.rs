@@ -17,6 +17,7 @@ use super::{
     mixture::{ComponentClassifier, expectation_maximisation},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
+    tempering::Tempering,
 };
 use crate::{
     data::Description,
@@ -108,6 +109,7 @@ pub fn train(
     let mut classifier = matches!(training.rule, WeightRule::Em)
         .then(|| ComponentClassifier::new(reals.rows().width, steps, &mut streams.stream("classifier"), device));
     let sample = real_sample(reals, &mut streams.stream("mixture weight"));
+    let mut tempering = Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams);
     let mut q = training.weight;
 
     for step in 1..=steps {
@@ -121,13 +123,17 @@ pub fn train(
             let mut pass = Pass::training(&mut random.dropout);
             let made = net.plain().forward(z, &mut pass);
             net.absorb(pass);
-            let rows = adversary.see(description, Tensor::cat(vec![base_rows.clone(), made], 0))?;
+            let encoded = Tensor::cat(vec![base_rows.clone(), made], 0);
+            let mut weights = component_weights(from_base, from_candidate, q, kappa);
+            if let Some(tempering) = &mut tempering {
+                weights.iter_mut().zip(tempering.weights(&encoded)?).for_each(|(weight, s)| *weight *= s);
+            }
+            let rows = adversary.see(description, encoded)?;
             if let Some(classifier) = &mut classifier {
                 classifier.learn(&rows, from_base);
             }
             // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
-            let fake =
-                shuffled(&rows, &component_weights(from_base, from_candidate, q, kappa), &mut random.order, device);
+            let fake = shuffled(&rows, &weights, &mut random.order, device);
             d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
         }
 

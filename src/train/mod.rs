@@ -15,6 +15,7 @@ pub mod mixture;
 pub mod moments;
 pub mod optimizer;
 pub mod reals;
+mod tempering;
 pub mod vae;
 
 /// Steps between two looks at the losses: each costs a synchronisation with the device.
