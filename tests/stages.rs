@@ -269,3 +269,91 @@ fn a_diverging_training_is_an_error_that_says_what_to_do() {
     let error = shop.try_run(1, "train_gan", fields, &[("data", &data)]).unwrap_err().to_string();
     assert!(error.contains("diverged") && error.contains("optimizer.rate"), "{error}");
 }
+
+#[test]
+fn training_goes_on_from_a_start_with_its_nets() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let fields = |steps: u64, rate: f64| {
+        serde_json::json!({
+            "data": "d", "steps": steps, "batch": 64, "optimizer": { "rate": rate },
+            "generator": { "layers": [16, 16], "latent": 4 }, "discriminator": { "layers": [8, 8] },
+        })
+    };
+    let (base, _) = shop.run("train_gan", fields(5, 2e-3), &[("data", &data)]);
+    // A rate of next to nothing shows what the training started from.
+    let mut go_on = fields(1, 1e-30);
+    go_on["start"] = "base".into();
+    go_on["ema"] = 0.0.into();
+    let (same, _) = shop.run("train_gan", go_on.clone(), &[("data", &data), ("start", &base)]);
+    let (before, after) = (StoredModel::load(&base).unwrap(), StoredModel::load(&same).unwrap());
+    assert_eq!(before, after);
+
+    for (net, layers) in [("generator", [16, 8]), ("discriminator", [16, 8])] {
+        let mut other = go_on.clone();
+        other[net]["layers"] = serde_json::json!(layers);
+        let error = shop.try_run(1, "train_gan", other, &[("data", &data), ("start", &base)]).unwrap_err();
+        assert!(error.to_string().contains(&format!("leave `{net}` out")), "{error}");
+    }
+    let left_out = serde_json::json!({ "data": "d", "steps": 1, "batch": 64, "start": "base" });
+    let (longer, _) = shop.run("train_gan", left_out, &[("data", &data), ("start", &base)]);
+    assert_eq!(
+        StoredModel::load(&longer).unwrap().components[0].generator.layers,
+        before.components[0].generator.layers
+    );
+}
+
+/// Values of x0 that a model makes.
+fn drawn(model: &Artifact, events: usize) -> Vec<f32> {
+    let model = pgan_pipe::model::Model::load(model, DeviceName::Cpu).unwrap();
+    let events = model.sample(events, &mut Streams::new(1, "sample").stream("events")).unwrap();
+    events.column("x0").unwrap().to_vec()
+}
+
+#[test]
+fn a_splice_takes_its_bulk_from_one_model_and_its_tail_from_another() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let mut part = |region: &str| {
+        let fields = serde_json::json!({
+            "data": "d", "steps": 150, "batch": 64, "region": region, "optimizer": { "rate": 2e-3 },
+            "generator": { "layers": [16, 16], "latent": 4 }, "discriminator": { "layers": [16, 16] },
+        });
+        shop.run("train_gan", fields, &[("data", &data)]).0
+    };
+    let (bulk, tail) = (part("bulk"), part("tail"));
+    let fields = serde_json::json!({ "bulk": "b", "tail": "t", "data": "d" });
+    let inputs = [("bulk", &bulk), ("tail", &tail), ("data", &data)];
+    let (spliced, metrics) = shop.run("splice", fields.clone(), &inputs);
+    let (frozen, _) = shop.run("freeze", serde_json::json!({ "model": "m" }), &[("model", &spliced)]);
+    let cut = StoredModel::load(&frozen).unwrap().components[0].windows[0].cut as f32;
+    let share = |values: &[f32]| values.iter().filter(|&&x| x > cut).count() as f64 / values.len() as f64;
+    let found = share(&drawn(&frozen, 20_000));
+    assert!((found - metrics["tail.mass"]).abs() < 0.008, "{found} is not {}", metrics["tail.mass"]);
+    assert!(share(&drawn(&tail, 2000)) > 0.5 && share(&drawn(&bulk, 2000)) < 0.2);
+    // Paired: below the cut, what the splice takes over from the bulk model stands at the same place.
+    let (a, b) = (drawn(&frozen, 2000), drawn(&bulk, 2000));
+    assert!(a.iter().zip(&b).filter(|(a, b)| a == b).count() > 1200);
+
+    let judge = serde_json::json!({ "data": "d", "models": ["bulk", "spliced"] });
+    let (_, judged) = shop.run("evaluate", judge, &[("data", &data), ("models", &bulk), ("models", &spliced)]);
+    let miss = |model: usize| (judged[&format!("models[{model}].tail_mass_ratio")] - 1.0).abs();
+    assert!(miss(1) < miss(0), "{judged:?}");
+
+    // A splice of a splice keeps all windows; sides that make nothing there are refused.
+    let again = [("bulk", &frozen), ("tail", &tail), ("data", &data)];
+    let (twice, _) = shop.run("splice", fields.clone(), &again);
+    assert_eq!(StoredModel::load(&twice).unwrap().components[0].windows.len(), 2);
+    let only_bulk = {
+        let mut model = StoredModel::load(&frozen).unwrap();
+        model.components.truncate(1);
+        model.components[0].weight = 1.0;
+        let folder = shop.folder.path().join("only-bulk");
+        fs::create_dir(&folder).unwrap();
+        model.save(&folder).unwrap();
+        Artifact { kind: frozen.kind, files: files(&folder) }
+    };
+    let wrong = [("bulk", &bulk), ("tail", &only_bulk), ("data", &data)];
+    let error = shop.try_run(1, "splice", fields, &wrong).unwrap_err().to_string();
+    assert!(error.contains("`region: tail`"), "{error}");
+}

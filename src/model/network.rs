@@ -70,7 +70,7 @@ pub struct Bound<'a> {
 }
 
 /// The numbers of a net on the host.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights {
     /// The layers.
     pub layers: Vec<Layer>,

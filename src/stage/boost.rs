@@ -238,7 +238,7 @@ fn tail_masses(
     }
     let alone = StoredModel {
         description: stored.description.clone(),
-        components: vec![Component { weight: 1.0, generator: candidate.clone() }],
+        components: vec![Component::new(1.0, candidate.clone())],
         discriminator: None,
     };
     let candidate = Model::new(&alone, context.device)?;
@@ -282,6 +282,6 @@ fn mixture(base: StoredModel, boosted: Boosted) -> StoredModel {
     for component in &mut components {
         component.weight *= 1.0 - q;
     }
-    components.push(Component { weight: q, generator: boosted.generator });
+    components.push(Component::new(q, boosted.generator));
     StoredModel { description: base.description, components, discriminator: Some(boosted.discriminator) }
 }

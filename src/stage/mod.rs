@@ -22,6 +22,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod freeze;
 pub mod pretrain_tail;
+pub mod splice;
 pub mod train_gan;
 mod training;
 
@@ -371,6 +372,8 @@ stages! {
     "pretrain_tail" => PretrainTail in pretrain_tail,
     /// Trains the second generator as a component of a mixture.
     "boost" => Boost in boost,
+    /// Joins a model below a cut and another above it.
+    "splice" => Splice in splice,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
 }

@@ -151,7 +151,7 @@ impl StageKind for PretrainTail {
         };
         let model = StoredModel {
             description: material.dataset.description.clone(),
-            components: vec![Component { weight: 1.0, generator }],
+            components: vec![Component::new(1.0, generator)],
             discriminator: None,
         };
         let sample =

@@ -7,7 +7,7 @@ use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
     model::{Derived, device},
     train::{
-        config::{StrataConfig, Weights},
+        config::{Region, StrataConfig, Weights},
         reals::{Reals, Strata},
     },
 };
@@ -48,21 +48,35 @@ impl Material {
 
     /// Indices of the training events in the tail.
     pub(super) fn tail_events(&self) -> Result<Vec<usize>, StageError> {
+        self.events_of(Region::Tail)
+    }
+
+    /// Indices of the training events in a region.
+    fn events_of(&self, region: Region) -> Result<Vec<usize>, StageError> {
         let description = &self.dataset.description;
-        let Some(tail) = &description.tail else {
+        let (Some(tail), Some(in_tail)) = (&description.tail, description.in_tail(&self.dataset.train)?) else {
             return Err(StageError::Unusable("the dataset names no `tail`".into()));
         };
-        let values = description.observables.values(&self.dataset.train, &tail.observable)?;
-        let events: Vec<usize> = (0..values.len()).filter(|&i| values[i] > tail.above).collect();
+        let events: Vec<usize> = (0..in_tail.len()).filter(|&i| in_tail[i] == (region == Region::Tail)).collect();
         if events.len() < 2 {
+            let (side, part) = if region == Region::Tail { ("above", "tail") } else { ("not above", "bulk") };
             return Err(StageError::Unusable(format!(
-                "only {} training events have {} above {}: nothing to learn the tail from",
+                "only {} training events have {} {side} {}: nothing to learn the {part} from",
                 events.len(),
                 tail.observable,
                 tail.above
             )));
         }
         Ok(events)
+    }
+
+    /// Forgets the training events outside of a region.
+    pub(super) fn restrict(&mut self, region: Region) -> Result<(), StageError> {
+        let events = self.events_of(region)?;
+        let width = self.dataset.description.coordinates.width();
+        self.encoded = events.iter().flat_map(|&i| &self.encoded[i * width..(i + 1) * width]).copied().collect();
+        self.dataset.train = self.dataset.train.rows(&events);
+        Ok(())
     }
 
     /// The share of events, given as encoded rows, that lie in the tail; 0 without a tail.

@@ -122,6 +122,16 @@ pub enum Weights {
     None,
 }
 
+/// A part of the data by its tail observable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Region {
+    /// Events above the tail's cut.
+    Tail,
+    /// All others.
+    Bulk,
+}
+
 /// An optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
