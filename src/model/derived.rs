@@ -100,6 +100,22 @@ impl Derived {
         Ok(Tensor::cat(columns, 1))
     }
 
+    /// Takes a gradient with respect to [`forward`](Self::forward)'s rows back to one with respect to the encoded rows.
+    pub fn backward(
+        &self,
+        description: &Description,
+        encoded: Tensor<2>,
+        gradient: Tensor<2>,
+    ) -> Result<Tensor<2>, ModelError> {
+        if self.names.is_empty() {
+            return Ok(gradient);
+        }
+        let encoded = Tensor::from_inner(encoded).require_grad();
+        let seen = self.forward(description, encoded.clone())?;
+        let gradients = (seen * Tensor::from_inner(gradient)).sum().backward();
+        Ok(encoded.grad(&gradients).unwrap_or_else(|| encoded.inner().zeros_like()))
+    }
+
     /// The columns of a discriminator's input that change sign under each symmetry of the description.
     pub fn flips(&self, description: &Description) -> Vec<Vec<usize>> {
         let width = description.coordinates.width();

@@ -18,6 +18,7 @@ use crate::{
 
 pub mod architecture;
 pub mod artifact;
+pub mod backprop;
 pub mod derived;
 pub mod device;
 pub mod freeze;
@@ -26,6 +27,7 @@ pub mod network;
 pub mod window;
 
 pub use artifact::{Component, Discriminator, StoredModel};
+pub use backprop::{PiecewiseLinear, Traced};
 pub use derived::{Derived, Rows};
 pub use network::{Network, Pass, Weights};
 pub use window::{Side, Window};

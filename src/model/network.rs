@@ -6,6 +6,7 @@
 
 use burn::tensor::{
     Device, Gradients, Tensor, TensorData,
+    activation::leaky_relu,
     module::{conv_transpose2d, conv2d},
     ops::{ConvOptions, ConvTransposeOptions},
 };
@@ -37,6 +38,8 @@ struct Running {
 #[derive(Default)]
 pub struct Pass<'a> {
     training: bool,
+    /// Whether masks are kept outside of autodiff, too.
+    recording: bool,
     dropout: Option<&'a mut ChaCha8Rng>,
     /// Factors of the activations and dropouts passed, outside of autodiff: `[batch, features]` each.
     masks: Vec<Tensor<2>>,
@@ -54,11 +57,21 @@ impl<'a> Pass<'a> {
         Self::default()
     }
 
+    /// A pass in evaluation mode that keeps the masks for [`Bound::input_gradient`].
+    pub fn recording() -> Self {
+        Self { recording: true, ..Self::default() }
+    }
+
+    /// The randomness of dropout, in training.
+    pub(super) fn dropout(&mut self) -> Option<&mut ChaCha8Rng> {
+        self.dropout.as_deref_mut()
+    }
+
     /// What some rows of the batch left behind, for the gradient at these rows only.
     #[must_use]
     pub fn rows(&self, range: std::ops::Range<usize>) -> Pass<'static> {
         let masks = self.masks.iter().map(|mask| mask.clone().slice(range.clone())).collect();
-        Pass { training: self.training, dropout: None, masks, statistics: Vec::new() }
+        Pass { training: self.training, masks, ..Pass::default() }
     }
 }
 
@@ -169,7 +182,18 @@ impl Network {
         }
     }
 
-    fn split(&self) -> Vec<Tensor<2>> {
+    /// The layers.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Where the parameters live.
+    pub fn device(&self) -> Device {
+        self.parameters.device()
+    }
+
+    /// The parameters of all layers in order, each `[rows, columns]`.
+    pub(super) fn split(&self) -> Vec<Tensor<2>> {
         let mut start = 0;
         let shapes = self.layers.iter().flat_map(Layer::shapes);
         shapes
@@ -192,6 +216,7 @@ impl Bound<'_> {
         let mut next = || tensors.next().cloned();
         for layer in &self.network.layers {
             x = match *layer {
+                Layer::LeakyRelu if !self.autodiff && !pass.recording => leaky_relu(x, LEAK),
                 Layer::LeakyRelu => {
                     // The mask is not differentiated, which is exact almost everywhere, and one operation in the graph.
                     let mask = self.outside(x.clone()).greater_elem(0.0).float() * (1.0 - LEAK) + LEAK;
@@ -301,7 +326,12 @@ impl Bound<'_> {
     }
 }
 
-fn dropout_mask([batch, features]: [usize; 2], share: f64, rng: &mut ChaCha8Rng, device: &Device) -> Tensor<2> {
+pub(super) fn dropout_mask(
+    [batch, features]: [usize; 2],
+    share: f64,
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<2> {
     let keep = (1.0 / (1.0 - share)) as f32;
     let values: Vec<f32> = (0..batch * features).map(|_| if rng.random_bool(share) { 0.0 } else { keep }).collect();
     Tensor::from_data(TensorData::new(values, [batch, features]), device)

@@ -120,7 +120,7 @@ pub enum Learn {
 }
 
 impl StageKind for Boost {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -62,7 +62,7 @@ pub(super) fn batch() -> BatchSize {
 }
 
 impl StageKind for TrainGan {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

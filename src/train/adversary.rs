@@ -8,7 +8,7 @@
 //! R1 and R2 are γ/2 E[w |∇D|²] on reals and fakes (Mescheder et al. 2018). Gradients are taken with respect to all that the
 //! discriminator sees, derived observables included, as if they were independent inputs.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, activation::sigmoid};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -21,8 +21,11 @@ use super::{
 };
 use crate::{
     data::Description,
-    model::{Derived, Discriminator, Network, Pass, Weights},
+    model::{Derived, Discriminator, Network, Pass, PiecewiseLinear, Traced, Weights},
 };
+
+/// Added to a squared norm before its root, whose slope at 0 is infinite.
+const NORM_OFFSET: f64 = 1e-12;
 
 /// A loss with its numbers resolved.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,66 +119,49 @@ impl Adversary {
 
     /// One step on as many reals as fakes; returns the loss.
     pub fn learn(&mut self, real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng) -> Tensor<1> {
-        let size = real.rows.dims()[0];
-        let (loss, gradient) = {
-            let bound = self.net.tracked();
-            let mut pass = Pass::training(&mut self.dropout);
-            let both = Tensor::cat(vec![real.rows.clone(), fake.rows.clone()], 0);
-            let logits = bound.forward(Tensor::from_inner(both), &mut pass);
-            let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
-            let (w_real, w_fake) = (Tensor::from_inner(real.weights.clone()), Tensor::from_inner(fake.weights.clone()));
-            let loss = match self.loss.kind {
-                LossKind::Relativistic => (softplus(d_fake - d_real) * w_real * w_fake).mean(),
-                LossKind::NonSaturating => {
-                    (softplus(d_real.neg()) * w_real).mean() + (softplus(d_fake) * w_fake).mean()
-                }
-                LossKind::WganGp => (d_fake * w_fake).mean() - (d_real * w_real).mean(),
-            };
-            let squared = |gradient: Tensor<2>| gradient.square().sum_dim(1);
-            let mean_over = |weighted: Tensor<2>| weighted.sum() / size as f64;
-            let mut penalised = loss.clone();
-            if self.loss.r1 > 0.0 && self.loss.r2 > 0.0 {
-                let weights =
-                    [real.weights.clone() * (self.loss.r1 / 2.0), fake.weights.clone() * (self.loss.r2 / 2.0)];
-                let weights = Tensor::from_inner(Tensor::cat(weights.to_vec(), 0));
-                penalised = penalised + mean_over(squared(bound.input_gradient(&pass)) * weights);
-            } else if self.loss.r1 > 0.0 || self.loss.r2 > 0.0 {
-                let (range, batch, gamma) = if self.loss.r1 > 0.0 {
-                    (0..size, real, self.loss.r1)
-                } else {
-                    (size..2 * size, fake, self.loss.r2)
-                };
-                let weights = Tensor::from_inner(batch.weights.clone() * (gamma / 2.0));
-                penalised = penalised + mean_over(squared(bound.input_gradient(&pass.rows(range))) * weights);
-            }
-            if self.loss.penalty > 0.0 {
-                let between = interpolate(real, fake, rng, &self.device);
-                let mut pass = Pass::evaluation();
-                self.net.plain().forward(between, &mut pass);
-                let norm = (squared(bound.input_gradient(&pass)) + 1e-12).sqrt();
-                penalised = penalised + (norm - 1.0).square().mean() * self.loss.penalty;
-            }
-            let gradients = penalised.backward();
-            (loss.inner(), bound.gradient(&gradients))
+        let between = (self.loss.penalty > 0.0).then(|| interpolate(real, fake, rng, &self.device));
+        let mut pass = Pass::training(&mut self.dropout);
+        let (loss, gradient) = match PiecewiseLinear::of(&self.net) {
+            Some(net) => by_hand(&net, self.loss, real, fake, between, &mut pass),
+            None => by_autodiff(&self.net, self.loss, real, fake, between, &mut pass),
         };
         self.optimizer.update(&mut self.net, gradient);
         loss
     }
 
-    /// The loss of a generator on what it made (`seen`, inside of autodiff) with weights `[batch, 1]`; its gradient reaches
-    /// the generator and not the discriminator. `real` gives the partners of relativistic pairs.
-    pub fn generator_loss(&mut self, real: &Batch, seen: Tensor<2>, weights: Tensor<2>) -> Tensor<1> {
+    /// The loss of a generator on encoded events that it `made`, with weights `[batch, 1]`, and the gradient of the loss with
+    /// respect to these events. `real` gives the partners of relativistic pairs.
+    pub fn judge(
+        &mut self,
+        description: &Description,
+        real: &Batch,
+        made: Tensor<2>,
+        weights: Tensor<2>,
+    ) -> Result<(Tensor<1>, Tensor<2>), TrainError> {
+        let seen = self.see(description, made.clone())?;
+        let (loss, slope) = self.generator_loss(real, seen, weights);
+        Ok((loss, self.derived.backward(description, made, slope)?))
+    }
+
+    /// The loss of a generator on what is seen of its events, and its gradient with respect to that.
+    fn generator_loss(&mut self, real: &Batch, seen: Tensor<2>, weights: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
         let mut pass = Pass::training(&mut self.dropout);
-        let d_fake = self.net.constant().forward(seen, &mut pass);
-        let weights = Tensor::from_inner(weights);
-        match self.loss.kind {
+        let (d_fake, traced) = Traced::forward(&self.net, seen, &mut pass);
+        let size = d_fake.dims()[0] as f64;
+        let (loss, gradient) = match self.loss.kind {
             LossKind::Relativistic => {
-                let d_real = Tensor::from_inner(self.net.plain().forward(real.rows.clone(), &mut pass));
-                (softplus(d_real - d_fake) * Tensor::from_inner(real.weights.clone()) * weights).mean()
+                let d_real = self.net.plain().forward(real.rows.clone(), &mut pass);
+                let weights = real.weights.clone() * weights;
+                let difference = d_real - d_fake;
+                let slope = sigmoid(difference.clone()).neg() * weights.clone();
+                (softplus(difference) * weights, slope)
             }
-            LossKind::NonSaturating => (softplus(d_fake.neg()) * weights).mean(),
-            LossKind::WganGp => (d_fake * weights).mean().neg(),
-        }
+            LossKind::NonSaturating => {
+                (softplus(d_fake.clone().neg()) * weights.clone(), sigmoid(d_fake.neg()).neg() * weights)
+            }
+            LossKind::WganGp => (d_fake.neg() * weights.clone(), weights.neg()),
+        };
+        (loss.mean(), traced.input(gradient / size))
     }
 
     /// f of the mixture weight's gradient dL/da = p q (E_G1 f − E_G f), averaged over fakes with these logits.
@@ -186,6 +172,95 @@ impl Adversary {
             LossKind::WganGp => d_fake.mean().neg(),
         }
     }
+}
+
+/// The loss on reals and fakes and its flat gradient with the penalties', by the explicit passes of a piecewise linear net.
+fn by_hand(
+    net: &PiecewiseLinear<'_>,
+    loss: Loss,
+    real: &Batch,
+    fake: &Batch,
+    between: Option<Tensor<2>>,
+    pass: &mut Pass<'_>,
+) -> (Tensor<1>, Tensor<1>) {
+    let size = real.rows.dims()[0];
+    let both = |real: Tensor<2>, fake: Tensor<2>| Tensor::cat(vec![real, fake], 0);
+    let (logits, tape) = net.forward(both(real.rows.clone(), fake.rows.clone()), pass);
+    let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
+    let (w_real, w_fake) = (real.weights.clone(), fake.weights.clone());
+    let (value, outputs) = match loss.kind {
+        LossKind::Relativistic => {
+            let (weights, difference) = (w_real * w_fake, d_fake - d_real);
+            let slope = sigmoid(difference.clone()) * weights.clone();
+            ((softplus(difference) * weights).mean(), both(slope.clone().neg(), slope))
+        }
+        LossKind::NonSaturating => {
+            let slopes =
+                both(sigmoid(d_real.clone().neg()).neg() * w_real.clone(), sigmoid(d_fake.clone()) * w_fake.clone());
+            ((softplus(d_real.neg()) * w_real).mean() + (softplus(d_fake) * w_fake).mean(), slopes)
+        }
+        LossKind::WganGp => {
+            let value = (d_fake * w_fake.clone()).mean() - (d_real * w_real.clone()).mean();
+            (value, both(w_real.neg(), w_fake))
+        }
+    };
+    let outputs = outputs / size as f64;
+    let ones = outputs.ones_like();
+    let mut gradient = if loss.r1 > 0.0 || loss.r2 > 0.0 {
+        let (deltas, slopes) = net.backward(&tape, ones);
+        // P = Σ γ/2n w |g|², so dP/dg = γ/n w g.
+        let weights = both(real.weights.clone() * loss.r1, fake.weights.clone() * loss.r2) / size as f64;
+        net.penalised(&tape, &outputs, slopes * weights, deltas)
+    } else {
+        let (deltas, _) = net.backward(&tape, outputs);
+        PiecewiseLinear::parameters(&tape, deltas)
+    };
+    if let Some(between) = between {
+        let (logits, tape) = net.forward(between, &mut Pass::evaluation());
+        let (deltas, slopes) = net.backward(&tape, logits.ones_like());
+        let norm = (slopes.clone().square().sum_dim(1) + NORM_OFFSET).sqrt();
+        // P = λ/n Σ (|g| − 1)², so dP/dg = 2λ/n (1 − 1/|g|) g.
+        let factor = (norm.recip().neg() + 1.0) * (2.0 * loss.penalty / size as f64);
+        gradient = gradient + net.penalised(&tape, &logits.zeros_like(), slopes * factor, deltas);
+    }
+    (value, gradient)
+}
+
+/// As [`by_hand`], for any net.
+fn by_autodiff(
+    net: &Network,
+    loss: Loss,
+    real: &Batch,
+    fake: &Batch,
+    between: Option<Tensor<2>>,
+    pass: &mut Pass<'_>,
+) -> (Tensor<1>, Tensor<1>) {
+    let size = real.rows.dims()[0];
+    let bound = net.tracked();
+    let both = Tensor::cat(vec![real.rows.clone(), fake.rows.clone()], 0);
+    let logits = bound.forward(Tensor::from_inner(both), pass);
+    let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
+    let (w_real, w_fake) = (Tensor::from_inner(real.weights.clone()), Tensor::from_inner(fake.weights.clone()));
+    let value = match loss.kind {
+        LossKind::Relativistic => (softplus(d_fake - d_real) * w_real * w_fake).mean(),
+        LossKind::NonSaturating => (softplus(d_real.neg()) * w_real).mean() + (softplus(d_fake) * w_fake).mean(),
+        LossKind::WganGp => (d_fake * w_fake).mean() - (d_real * w_real).mean(),
+    };
+    let squared = |gradient: Tensor<2>| gradient.square().sum_dim(1);
+    let mut penalised = value.clone();
+    if loss.r1 > 0.0 || loss.r2 > 0.0 {
+        let weights = [real.weights.clone() * (loss.r1 / 2.0), fake.weights.clone() * (loss.r2 / 2.0)];
+        let weights = Tensor::from_inner(Tensor::cat(weights.to_vec(), 0));
+        penalised = penalised + (squared(bound.input_gradient(pass)) * weights).sum() / size as f64;
+    }
+    if let Some(between) = between {
+        let mut pass = Pass::recording();
+        net.plain().forward(between, &mut pass);
+        let norm = (squared(bound.input_gradient(&pass)) + NORM_OFFSET).sqrt();
+        penalised = penalised + (norm - 1.0).square().mean() * loss.penalty;
+    }
+    let gradients = penalised.backward();
+    (value.inner(), bound.gradient(&gradients))
 }
 
 /// Points on the lines between pairs of a real and a fake.
@@ -199,4 +274,52 @@ fn interpolate(real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng, device: &Device
 /// A fresh discriminator of these layers.
 pub fn fresh(layers: Vec<crate::model::layer::Layer>, derived: Derived, rng: &mut ChaCha8Rng) -> Discriminator {
     Discriminator { derived, net: Weights::fresh(layers, rng) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::model::{architecture::mlp, layer::Layer, noise};
+
+    /// A batch of `[16, 5]` around a mean, with weights that differ.
+    fn batch(mean: f64, rng: &mut ChaCha8Rng) -> Batch {
+        let device = Device::flex();
+        let rows = Tensor::<2>::from_data(TensorData::new(noise(80, rng), [16, 5]), &device) + mean;
+        let weights = Tensor::<2>::from_data(TensorData::new(noise(16, rng), [16, 1]), &device).abs() + 0.1;
+        Batch { rows, weights }
+    }
+
+    #[test]
+    fn the_gradient_by_hand_is_that_of_autodiff_for_every_loss() {
+        for (kind, r1, r2, penalty) in [
+            (LossKind::Relativistic, 0.3, 0.7, 0.0),
+            (LossKind::NonSaturating, 0.5, 0.0, 0.0),
+            (LossKind::NonSaturating, 0.0, 0.0, 0.0),
+            (LossKind::WganGp, 0.0, 0.0, 10.0),
+        ] {
+            let loss = Loss { kind, r1, r2, penalty, critic_steps: 1 };
+            let mut rng = ChaCha8Rng::seed_from_u64(4);
+            let mut layers = mlp(5, &[12, 8], 1);
+            layers.insert(2, Layer::Dropout { share: 0.3 });
+            let mut weights = Weights::fresh(layers, &mut rng);
+            weights.parameters.iter_mut().enumerate().for_each(|(i, w)| *w += 0.01 * (i as f32).sin());
+            let net = Network::new(&weights, &Device::flex());
+            let (real, fake) = (batch(0.5, &mut rng), batch(-0.5, &mut rng));
+            let between = (penalty > 0.0).then(|| interpolate(&real, &fake, &mut rng, &Device::flex()));
+            let numbers = |tensor: Tensor<1>| tensor.try_into_vec_as::<f32>().unwrap();
+            let same_dropout = || ChaCha8Rng::seed_from_u64(9);
+            let (mut one, mut other) = (same_dropout(), same_dropout());
+            let piecewise = PiecewiseLinear::of(&net).unwrap();
+            let hand = by_hand(&piecewise, loss, &real, &fake, between.clone(), &mut Pass::training(&mut one));
+            let auto = by_autodiff(&net, loss, &real, &fake, between, &mut Pass::training(&mut other));
+            assert!((numbers(hand.0)[0] - numbers(auto.0)[0]).abs() < 1e-5);
+            let (hand, auto) = (numbers(hand.1), numbers(auto.1));
+            let scale = auto.iter().fold(0f32, |scale, g| scale.max(g.abs()));
+            for (a, b) in hand.iter().zip(&auto) {
+                assert!((a - b).abs() < 1e-5 * scale, "{kind:?}: {a} is not {b}");
+            }
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     data::Description,
-    model::{Discriminator, Model, Network, Pass, Weights, derived::host},
+    model::{Discriminator, Model, Network, Pass, Traced, Weights, derived::host},
     rng::Streams,
 };
 
@@ -137,15 +137,12 @@ pub fn train(
             d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
         }
 
-        let z = Tensor::from_inner(latent(batch, width, &mut random.noise, device));
+        let z = latent(batch, width, &mut random.noise, device);
         let (loss, gradient) = {
-            let bound = net.tracked();
-            let made = bound.forward(z, &mut Pass::training(&mut random.dropout));
-            let seen = adversary.see(description, made)?;
+            let (made, traced) = Traced::forward(&net, z, &mut Pass::training(&mut random.dropout));
             let weights = Tensor::<2>::ones([batch, 1], device) * q;
-            let loss = adversary.generator_loss(&real, seen, weights);
-            let gradients = loss.backward();
-            (loss.inner(), bound.gradient(&gradients))
+            let (loss, slope) = adversary.judge(description, &real, made, weights)?;
+            (loss, traced.parameters(slope))
         };
         optimizer.update(&mut net, gradient);
         average.update(&net);

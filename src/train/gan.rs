@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     data::Description,
-    model::{Discriminator, Network, Pass, Weights, noise},
+    model::{Discriminator, Network, Pass, Traced, Weights, noise},
     rng::Streams,
 };
 
@@ -87,14 +87,11 @@ pub fn train(
             d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
         }
 
-        let z = Tensor::from_inner(latent(batch, width, &mut random.noise, device));
+        let z = latent(batch, width, &mut random.noise, device);
         let (loss, gradient) = {
-            let bound = net.tracked();
-            let made = bound.forward(z, &mut Pass::training(&mut random.dropout));
-            let seen = adversary.see(description, made)?;
-            let loss = adversary.generator_loss(&real, seen, ones.clone());
-            let gradients = loss.backward();
-            (loss.inner(), bound.gradient(&gradients))
+            let (made, traced) = Traced::forward(&net, z, &mut Pass::training(&mut random.dropout));
+            let (loss, slope) = adversary.judge(description, &real, made, ones.clone())?;
+            (loss, traced.parameters(slope))
         };
         optimizer.update(&mut net, gradient);
         average.update(&net);
