@@ -215,12 +215,12 @@ fn boosting_adds_a_component_and_its_weights_sum_to_one_under_every_rule() {
     let base = shop.frozen(&data, 5);
     let fields = serde_json::json!({ "data": "d", "like": "l", "method": "none" });
     let (candidate, _) = shop.run("pretrain_tail", fields, &[("data", &data), ("like", &base)]);
-    for learn in ["em", "adversarial", "fixed"] {
+    for learn in ["moments", "em", "adversarial", "fixed", "fully_corrective"] {
         for loss in ["relativistic", "non_saturating", "wgan_gp"] {
             let fields = serde_json::json!({
                 "base": "b", "candidate": "c", "data": "d", "steps": 20, "batch": 64, "loss": { "kind": loss },
                 "mixture": { "learn": learn, "initial": 0.3, "every": 5, "warmup": 0.1 },
-                "strata": { "shares": [0.5, 0.5] },
+                "strata": { "shares": [0.5, 0.5] }, "accept": "always",
             });
             let inputs = [("base", &base), ("candidate", &candidate), ("data", &data)];
             let (boosted, metrics) = shop.run("boost", fields, &inputs);
@@ -356,4 +356,81 @@ fn a_splice_takes_its_bulk_from_one_model_and_its_tail_from_another() {
     let wrong = [("bulk", &bulk), ("tail", &only_bulk), ("data", &data)];
     let error = shop.try_run(1, "splice", fields, &wrong).unwrap_err().to_string();
     assert!(error.contains("`region: tail`"), "{error}");
+}
+
+/// A base that has seen no tail, frozen, and a candidate that has learnt it.
+fn tailless_base_and_candidate(shop: &mut Workshop, data: &Artifact) -> (Artifact, Artifact) {
+    let fields = serde_json::json!({
+        "data": "d", "steps": 150, "batch": 64, "region": "bulk", "optimizer": { "rate": 2e-3 },
+        "generator": { "layers": [16, 16], "latent": 4 }, "discriminator": { "layers": [16, 16] },
+    });
+    let (base, _) = shop.run("train_gan", fields, &[("data", data)]);
+    let (base, _) = shop.run("freeze", serde_json::json!({ "model": "m" }), &[("model", &base)]);
+    let fields = serde_json::json!({
+        "data": "d", "like": "l", "method": "moment_matching", "steps": 300, "batch": 64, "optimizer": { "rate": 5e-3 },
+    });
+    let (candidate, _) = shop.run("pretrain_tail", fields, &[("data", data), ("like", &base)]);
+    (base, candidate)
+}
+
+#[test]
+fn a_mix_gives_a_base_without_a_tail_what_it_lacks_under_every_rule() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let (base, candidate) = tailless_base_and_candidate(&mut shop, &data);
+    let inputs = [("base", &base), ("candidate", &candidate), ("data", &data)];
+    for learn in ["moments", "line_search", "fully_corrective"] {
+        let fields = serde_json::json!({
+            "base": "b", "candidate": "c", "data": "d", "mixture": { "learn": learn }, "accept": "significant",
+        });
+        let (mixed, metrics) = shop.run("mix", fields, &inputs);
+        assert_eq!(metrics["declined"], 0.0, "{learn}: {metrics:?} {:?}", shop.notices);
+        assert!(
+            metrics["validation.gain.low"] > 0.0 && metrics["q"] > 0.01 && metrics["q"] < 0.3,
+            "{learn}: {metrics:?}"
+        );
+        let model = StoredModel::load(&mixed).unwrap();
+        assert!(model.discriminator.is_some() && model.components[1].weight == metrics["q"]);
+        let fields = serde_json::json!({
+            "base": "b", "candidate": "c", "data": "d", "steps": 10, "batch": 64, "optimizer": { "rate": 1e-5 },
+            "mixture": { "learn": learn, "every": 5 },
+        });
+        let (boosted, after) = shop.run("boost", fields, &inputs);
+        assert_eq!(StoredModel::load(&boosted).unwrap().components.len(), 2);
+        assert!((after["q"] / metrics["q"] - 1.0).abs() < 0.2, "{learn}: {} after {}", after["q"], metrics["q"]);
+        for watched in ["d_real_tail", "d_fake_tail", "d_real_bulk", "d_fake_bulk", "candidate_share_of_tail"] {
+            assert!(after[&format!("last.{watched}")].is_finite());
+        }
+        if learn == "moments" {
+            assert!((metrics["tail.mixture"] - metrics["tail.real"]).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
+fn a_mixture_without_gain_on_validation_events_is_declined_and_the_base_stands() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let (base, candidate) = tailless_base_and_candidate(&mut shop, &data);
+    let (good, _) = {
+        let fields = serde_json::json!({ "base": "b", "candidate": "c", "data": "d" });
+        shop.run("mix", fields, &[("base", &base), ("candidate", &candidate), ("data", &data)])
+    };
+    let (good, _) = shop.run("freeze", serde_json::json!({ "model": "m" }), &[("model", &good)]);
+    let inputs = [("base", &good), ("candidate", &candidate), ("data", &data)];
+    let mixture = serde_json::json!({ "learn": "fixed", "initial": 0.6 });
+    for accept in ["validation", "significant", "always"] {
+        let fields = serde_json::json!({
+            "base": "b", "candidate": "c", "data": "d", "mixture": mixture, "accept": accept,
+        });
+        let (found, metrics) = shop.run("mix", fields, &inputs);
+        assert!(metrics["validation.gain"] < 0.0, "{metrics:?}");
+        let declined = accept != "always";
+        assert_eq!((metrics["declined"] == 1.0, bytes(&found) == bytes(&good)), (declined, declined));
+        assert_eq!(StoredModel::load(&found).unwrap().components.len(), if declined { 2 } else { 3 });
+    }
+    assert!(shop.notices.iter().any(|notice| notice.contains("no gain")), "{:?}", shop.notices);
+    let search = serde_json::json!({ "base": "b", "candidate": "c", "data": "d", "mixture": { "learn": "line_search", "initial": 0.3 } });
+    let (_, metrics) = shop.run("mix", search, &inputs);
+    assert!(metrics["q"] < 0.05, "{metrics:?}");
 }

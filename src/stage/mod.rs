@@ -21,6 +21,8 @@ pub mod boost;
 pub mod dataset;
 pub mod evaluate;
 pub mod freeze;
+pub mod mix;
+pub mod mixture;
 pub mod pretrain_tail;
 pub mod splice;
 pub mod train_gan;
@@ -372,6 +374,8 @@ stages! {
     "pretrain_tail" => PretrainTail in pretrain_tail,
     /// Trains the second generator as a component of a mixture.
     "boost" => Boost in boost,
+    /// Adds a second generator to a base as it is.
+    "mix" => Mix in mix,
     /// Joins a model below a cut and another above it.
     "splice" => Splice in splice,
     /// Judges models against test events.

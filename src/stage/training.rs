@@ -9,6 +9,7 @@ use crate::{
     train::{
         config::{Region, StrataConfig, Weights},
         reals::{Reals, Strata},
+        tail::TailGauge,
     },
 };
 
@@ -79,14 +80,16 @@ impl Material {
         Ok(())
     }
 
+    /// The tail observable of encoded rows; empty without a tail.
+    pub(super) fn tail_values(&self, encoded: &[f32], context: &Context<'_>) -> Result<Vec<f64>, StageError> {
+        let gauge = TailGauge::new(&self.dataset.description, &context.streams);
+        Ok(gauge.map_or(Ok(Vec::new()), |mut gauge| gauge.values(encoded))?)
+    }
+
     /// The share of events, given as encoded rows, that lie in the tail; 0 without a tail.
     pub(super) fn tail_mass(&self, encoded: &[f32], context: &Context<'_>) -> Result<f64, StageError> {
-        let description = &self.dataset.description;
-        let Some(tail) = &description.tail else { return Ok(0.0) };
-        let mut signs = context.streams.stream("signs");
-        let events = description.coordinates.decode(encoded, &description.features, &mut signs)?;
-        let values = description.observables.values(&events, &tail.observable)?;
-        Ok(values.iter().filter(|&&value| value > tail.above).count() as f64 / values.len().max(1) as f64)
+        let gauge = TailGauge::new(&self.dataset.description, &context.streams);
+        Ok(gauge.map_or(Ok(0.0), |mut gauge| gauge.mass(encoded))?)
     }
 }
 

@@ -5,23 +5,21 @@
 //! they are drawn; here fakes are, by the tail observable of the event that each decodes to.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use rand_chacha::ChaCha8Rng;
 
 use super::{
     TrainError,
     reals::{Strata, stratum},
+    tail::TailGauge,
 };
 use crate::{data::Description, model::derived::host, rng::Streams};
 
 /// Looks up s(x) of generated events.
 pub(super) struct Tempering<'a> {
-    description: &'a Description,
-    observable: &'a str,
+    gauge: TailGauge<'a>,
     edges: &'a [f64],
     tempers: &'a [f32],
     /// A Wasserstein critic compares measures of equal mass, so a batch is brought to mean 1: m̃ = sm/E_m[s] is r̃ only if m = r.
     normalised: bool,
-    signs: ChaCha8Rng,
 }
 
 impl<'a> Tempering<'a> {
@@ -32,17 +30,13 @@ impl<'a> Tempering<'a> {
         normalised: bool,
         streams: &Streams,
     ) -> Option<Self> {
-        let observable = &description.tail.as_ref()?.observable;
-        let tempers = strata.tempers()?;
-        let signs = streams.stream("signs of fakes");
-        Some(Self { description, observable, edges: strata.edges(), tempers, normalised, signs })
+        let gauge = TailGauge::new(description, streams)?;
+        Some(Self { gauge, edges: strata.edges(), tempers: strata.tempers()?, normalised })
     }
 
     /// s of each of these encoded rows `[batch, width]`.
     pub(super) fn weights(&mut self, encoded: &Tensor<2>) -> Result<Vec<f32>, TrainError> {
-        let Description { coordinates, features, observables, .. } = self.description;
-        let events = coordinates.decode(&host(encoded.clone())?, features, &mut self.signs)?;
-        let values = observables.values(&events, self.observable)?;
+        let values = self.gauge.values(&host(encoded.clone())?)?;
         let mut weights: Vec<f32> = values.into_iter().map(|value| self.tempers[stratum(self.edges, value)]).collect();
         if self.normalised {
             let mean = weights.iter().sum::<f32>() / weights.len().max(1) as f32;
