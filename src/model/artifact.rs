@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Derived, ModelError, Weights, Window, layer::Layer};
+use super::{Derived, ModelError, Ratio, Weights, Window, layer::Layer};
 use crate::{data::Description, stage::Artifact};
 
 /// Version of the files that this build writes and reads.
@@ -22,6 +22,8 @@ pub struct StoredModel {
     pub components: Vec<Component>,
     /// The discriminator that trained it, where there was one.
     pub discriminator: Option<Discriminator>,
+    /// Density ratios that thin the mixture, in the order in which they were learnt.
+    pub ratios: Vec<Ratio>,
 }
 
 /// A generator in a mixture.
@@ -58,6 +60,8 @@ struct ModelFile {
     format: u32,
     components: Vec<ComponentFile>,
     discriminator: Option<DiscriminatorFile>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ratios: Vec<RatioFile>,
     description: Description,
 }
 
@@ -76,6 +80,14 @@ struct ComponentFile {
 struct DiscriminatorFile {
     derived: Derived,
     layers: Vec<Layer>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RatioFile {
+    classifier: DiscriminatorFile,
+    offset: f64,
+    ceiling: f64,
 }
 
 impl StoredModel {
@@ -115,7 +127,15 @@ impl StoredModel {
             }
             None => None,
         };
-        Ok(Self { description: header.description, components, discriminator })
+        let mut ratios = Vec::new();
+        for (index, RatioFile { classifier, offset, ceiling }) in header.ratios.into_iter().enumerate() {
+            if !offset.is_finite() || !ceiling.is_finite() {
+                return Err(format(&json_path, "a ratio's offset or ceiling is not finite".into()));
+            }
+            let net = weights(format!("ratios.{index}"), classifier.layers)?;
+            ratios.push(Ratio { classifier: Discriminator { derived: classifier.derived, net }, offset, ceiling });
+        }
+        Ok(Self { description: header.description, components, discriminator, ratios })
     }
 
     /// Writes the files of the artifact into a folder.
@@ -131,10 +151,12 @@ impl StoredModel {
                     windows: c.windows.clone(),
                 })
                 .collect(),
-            discriminator: self
-                .discriminator
-                .as_ref()
-                .map(|d| DiscriminatorFile { derived: d.derived.clone(), layers: d.net.layers.clone() }),
+            discriminator: self.discriminator.as_ref().map(Discriminator::file),
+            ratios: self
+                .ratios
+                .iter()
+                .map(|r| RatioFile { classifier: r.classifier.file(), offset: r.offset, ceiling: r.ceiling })
+                .collect(),
             description: self.description.clone(),
         };
         let json_path = folder.join("model.json");
@@ -149,6 +171,9 @@ impl StoredModel {
         if let Some(discriminator) = &self.discriminator {
             write_weights(&discriminator.net, "discriminator", &mut tensors);
         }
+        for (index, ratio) in self.ratios.iter().enumerate() {
+            write_weights(&ratio.classifier.net, &format!("ratios.{index}"), &mut tensors);
+        }
         let path = folder.join("model.safetensors");
         let views = tensors.iter().map(|(name, (shape, bytes))| {
             TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
@@ -156,6 +181,12 @@ impl StoredModel {
         let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| format(&path, error.to_string()))?;
         let bytes = safetensors::serialize(views, None).map_err(|error| format(&path, error.to_string()))?;
         write(&path, &bytes)
+    }
+}
+
+impl Discriminator {
+    fn file(&self) -> DiscriminatorFile {
+        DiscriminatorFile { derived: self.derived.clone(), layers: self.net.layers.clone() }
     }
 }
 

@@ -24,12 +24,15 @@ pub mod device;
 pub mod freeze;
 pub mod layer;
 pub mod network;
+pub mod ratio;
 pub mod window;
 
 pub use artifact::{Component, Discriminator, StoredModel};
 pub use backprop::{PiecewiseLinear, Traced};
 pub use derived::{Derived, Rows};
 pub use network::{Network, Pass, Weights};
+pub use ratio::Ratio;
+use ratio::RatioNet;
 pub use window::{Side, Window};
 
 /// Events that are generated at once.
@@ -38,6 +41,9 @@ const CHUNK: usize = 8192;
 const REDRAWS: usize = 1000;
 /// As [`REDRAWS`], in all, however few are wanted.
 const REDRAWS_AT_LEAST: usize = 20_000;
+
+/// A model whose ratios keep less than one event in so many cannot be sampled.
+const LEAST_ACCEPTED: usize = 1000;
 
 /// Why a model cannot be read, built or used.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,17 @@ pub enum ModelError {
     /// The device is not there, or failed.
     #[error(transparent)]
     Device(#[from] crate::device::DeviceError),
+    /// Rejection sampling keeps next to nothing.
+    #[error(
+        "the density ratios of the model keep {kept} of {proposed} events: it is too far from the data to be mended by \
+         reweighting; train the model longer, or lower `ceiling`"
+    )]
+    Rejecting {
+        /// Events made.
+        proposed: usize,
+        /// Events kept.
+        kept: usize,
+    },
     /// The events do not fit.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
@@ -84,6 +101,7 @@ pub enum ModelError {
 pub struct Model {
     description: Description,
     components: Vec<Loaded>,
+    ratios: Vec<RatioNet>,
     device: Device,
 }
 
@@ -111,7 +129,8 @@ impl Model {
             windows: component.windows.clone(),
         };
         let components = stored.components.iter().map(component).collect();
-        Ok(Self { description: stored.description.clone(), components, device })
+        let ratios = stored.ratios.iter().map(|ratio| RatioNet::new(ratio, &device)).collect();
+        Ok(Self { description: stored.description.clone(), components, ratios, device })
     }
 
     /// What the events are.
@@ -137,8 +156,44 @@ impl Model {
         Ok(Table::new(names.clone(), columns)?)
     }
 
-    /// Draws encoded rows, `[events × width]`.
+    /// Draws encoded rows, `[events × width]`: those of the mixture, thinned by its density ratios.
+    ///
+    /// # Errors
+    ///
+    /// Beside a device's failure: the ratios keep next to nothing of what the mixture makes.
     pub fn sample_encoded(&self, events: usize, rng: &mut ChaCha8Rng) -> Result<Vec<f32>, ModelError> {
+        if self.ratios.is_empty() {
+            return self.propose(events, rng);
+        }
+        let width = self.description.coordinates.width();
+        let mut rows = Vec::with_capacity(events * width);
+        let (mut proposed, mut kept) = (0usize, 0usize);
+        while kept < events {
+            // As many as are missing by the share kept so far, and a few more.
+            let share = (kept + 1) as f64 / (proposed + 2) as f64;
+            let count = (1.05 * (events - kept) as f64 / share) as usize;
+            let candidates = self.propose(count.clamp(CHUNK / 16, CHUNK), rng)?;
+            let mut acceptance = vec![1.0; candidates.len() / width];
+            for ratio in &self.ratios {
+                let factors = ratio.acceptance(&self.description, &candidates)?;
+                acceptance.iter_mut().zip(factors).for_each(|(product, factor)| *product *= factor);
+            }
+            for (row, probability) in candidates.chunks_exact(width).zip(acceptance) {
+                if rng.random::<f64>() < probability && kept < events {
+                    rows.extend_from_slice(row);
+                    kept += 1;
+                }
+                proposed += 1;
+            }
+            if proposed > LEAST_ACCEPTED * (kept + 100) {
+                return Err(ModelError::Rejecting { proposed, kept });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Draws encoded rows of the mixture, `[events × width]`.
+    fn propose(&self, events: usize, rng: &mut ChaCha8Rng) -> Result<Vec<f32>, ModelError> {
         let width = self.description.coordinates.width();
         let latent = self.components.iter().map(|component| component.latent).max().unwrap_or(0);
         // What is drawn again comes from a stream beside, so that models with and without windows stay paired.

@@ -24,6 +24,7 @@ pub mod freeze;
 pub mod mix;
 pub mod mixture;
 pub mod pretrain_tail;
+pub mod reweight;
 pub mod splice;
 pub mod train_gan;
 mod training;
@@ -378,6 +379,8 @@ stages! {
     "mix" => Mix in mix,
     /// Joins a model below a cut and another above it.
     "splice" => Splice in splice,
+    /// Multiplies a model's density by a classifier's ratio.
+    "reweight" => Reweight in reweight,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
 }

@@ -153,6 +153,7 @@ impl StageKind for PretrainTail {
             description: material.dataset.description.clone(),
             components: vec![Component::new(1.0, generator)],
             discriminator: None,
+            ratios: Vec::new(),
         };
         let sample =
             Model::new(&model, context.device)?.sample_encoded(MASS_EVENTS, &mut streams.stream("tail mass"))?;

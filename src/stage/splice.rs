@@ -63,6 +63,10 @@ impl StageKind for Splice {
                 let message = format!("the model of `{role}` was trained on another dataset than `data`");
                 return Err(StageError::Unusable(message));
             }
+            if !model.ratios.is_empty() {
+                let message = format!("the model of `{role}` has been reweighted; splice first, then reweight");
+                return Err(StageError::Unusable(message));
+            }
             let window = Window { observable: tail.observable.clone(), side, cut: tail.above };
             let (share, part) = cut(&model, &window, context)?;
             if part.is_empty() {
@@ -79,7 +83,8 @@ impl StageKind for Splice {
             }
         }
         metrics.insert("components".to_owned(), components.len() as f64);
-        StoredModel { description: description.clone(), components, discriminator }.save(&context.out)?;
+        let ratios = Vec::new();
+        StoredModel { description: description.clone(), components, discriminator, ratios }.save(&context.out)?;
         Ok(metrics)
     }
 }

@@ -154,6 +154,7 @@ impl StageKind for TrainGan {
             description: description.clone(),
             components: vec![Component::new(1.0, generator)],
             discriminator: Some(discriminator),
+            ratios: Vec::new(),
         };
         model.save(&context.out)?;
         Ok(metrics)
@@ -173,6 +174,10 @@ impl TrainGan {
         let mut start = StoredModel::load(context.input("start")?)?;
         if start.description != *description {
             return Err(StageError::Unusable("the model of `start` was trained on another dataset than `data`".into()));
+        }
+        if !start.ratios.is_empty() {
+            let message = "the model of `start` has been reweighted; training goes on from the model before that";
+            return Err(StageError::Unusable(message.into()));
         }
         let [component] = start.components.as_mut_slice() else {
             let message = "`start` is a mixture; training goes on from a model of one generator";

@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     data::Description,
-    model::{Derived, Discriminator, Network, Pass, PiecewiseLinear, Traced, Weights},
+    model::{
+        Derived, Discriminator, Network, Pass, PiecewiseLinear, Traced, Weights,
+        backprop::{NORM_OFFSET, Penalty},
+    },
 };
-
-/// Added to a squared norm before its root, whose slope at 0 is infinite.
-const NORM_OFFSET: f64 = 1e-12;
 
 /// A loss with its numbers resolved.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,6 +100,11 @@ impl Adversary {
     /// The derived observables that it sees.
     pub fn derived(&self) -> &Derived {
         &self.derived
+    }
+
+    /// The net as it stands.
+    pub fn network(&self) -> &Network {
+        &self.net
     }
 
     /// The loss.
@@ -205,23 +210,15 @@ fn by_hand(
         }
     };
     let outputs = outputs / size as f64;
-    let ones = outputs.ones_like();
     let mut gradient = if loss.r1 > 0.0 || loss.r2 > 0.0 {
-        let (deltas, slopes) = net.backward(&tape, ones);
-        // P = Σ γ/2n w |g|², so dP/dg = γ/n w g.
         let weights = both(real.weights.clone() * loss.r1, fake.weights.clone() * loss.r2) / size as f64;
-        net.penalised(&tape, &outputs, slopes * weights, deltas)
+        net.penalised(&tape, outputs, Penalty::Zero(&weights))
     } else {
-        let (deltas, _) = net.backward(&tape, outputs);
-        PiecewiseLinear::parameters(&tape, deltas)
+        net.parameters(&tape, outputs)
     };
     if let Some(between) = between {
         let (logits, tape) = net.forward(between, &mut Pass::evaluation());
-        let (deltas, slopes) = net.backward(&tape, logits.ones_like());
-        let norm = (slopes.clone().square().sum_dim(1) + NORM_OFFSET).sqrt();
-        // P = λ/n Σ (|g| − 1)², so dP/dg = 2λ/n (1 − 1/|g|) g.
-        let factor = (norm.recip().neg() + 1.0) * (2.0 * loss.penalty / size as f64);
-        gradient = gradient + net.penalised(&tape, &logits.zeros_like(), slopes * factor, deltas);
+        gradient = gradient + net.penalised(&tape, logits.zeros_like(), Penalty::One(loss.penalty / size as f64));
     }
     (value, gradient)
 }

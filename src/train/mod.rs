@@ -16,6 +16,7 @@ mod guard;
 pub mod mixture;
 pub mod moments;
 pub mod optimizer;
+pub mod ratio;
 pub mod reals;
 pub mod selection;
 pub mod tail;

@@ -130,7 +130,7 @@ impl TailJudge {
         let mut gains = Vec::with_capacity(RESAMPLES);
         let mut masses = Vec::with_capacity(RESAMPLES);
         for _ in 0..RESAMPLES {
-            let counts = self.resample(depth, rng);
+            let counts = Self::resample(depth, rng);
             gains.push(self.distance(base, Some(&counts)) - self.distance(mixture, Some(&counts)));
             masses.push(self.mass(mixture, Some(&counts)));
         }
@@ -163,7 +163,7 @@ impl TailJudge {
 
     /// Poisson bootstrap: each event counts as often as a Poisson number of mean 1 says, so that the size of the sample varies
     /// as well.
-    fn resample(&self, depth: [usize; 2], rng: &mut ChaCha8Rng) -> Counts {
+    fn resample(depth: [usize; 2], rng: &mut ChaCha8Rng) -> Counts {
         let mut draw = |n: usize| (0..n).map(|_| poisson(rng.random())).collect();
         Counts { validation: draw(depth[0]), generated: draw(depth[1]) }
     }

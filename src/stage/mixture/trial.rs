@@ -62,6 +62,12 @@ pub(in crate::stage) fn inputs(
     if base.description != material.dataset.description {
         return Err(StageError::Unusable("the base model was trained on another dataset than `data`".into()));
     }
+    if !base.ratios.is_empty() {
+        return Err(StageError::Unusable(
+            "the base model has been reweighted, and a component cannot be added to that; boost first, then reweight"
+                .into(),
+        ));
+    }
     Ok((base, candidate))
 }
 
