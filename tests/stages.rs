@@ -493,3 +493,30 @@ fn a_mixture_without_gain_on_validation_events_is_declined_and_the_base_stands()
     let (_, metrics) = shop.run("mix", search, &inputs);
     assert!(metrics["q"] < 0.05, "{metrics:?}");
 }
+
+#[test]
+fn candidates_on_reweighted_data_learn_what_the_base_lacks() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let (base, _) = tailless_base_and_candidate(&mut shop, &data);
+    for method in ["adagan", "residual"] {
+        let fields = serde_json::json!({
+            "data": "d", "like": "l", "method": method, "weight": 0.1, "steps": 300, "classifier_steps": 400, "batch": 64,
+            "optimizer": { "rate": 2e-3 },
+        });
+        let inputs = [("data", &data), ("like", &base)];
+        let (candidate, metrics) = shop.run("pretrain_tail", fields.clone(), &inputs);
+        assert!(metrics["weights.tail_mass"] > 0.25 && metrics["weights.kept_share"] < 0.9, "{method}: {metrics:?}");
+        assert!(metrics["tail.mass"] > 0.2, "{method}: {metrics:?}");
+        assert_eq!(
+            bytes(&shop.run("pretrain_tail", fields, &inputs).0),
+            bytes(&candidate),
+            "the same seed, the same bytes"
+        );
+        let fields = serde_json::json!({
+            "base": "b", "candidate": "c", "data": "d", "mixture": { "learn": "fixed", "initial": 0.1 },
+        });
+        let (_, mixed) = shop.run("mix", fields, &[("base", &base), ("candidate", &candidate), ("data", &data)]);
+        assert_eq!(mixed["declined"], 0.0, "{method}: {mixed:?}");
+    }
+}

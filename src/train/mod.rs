@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::model::{ModelError, derived::host};
 
+pub mod adagan;
 pub mod adversary;
 pub mod boost;
 pub mod classes;

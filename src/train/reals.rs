@@ -36,13 +36,33 @@ pub struct Strata {
     edges: Vec<f64>,
     /// s of each stratum, where fakes weigh it too.
     tempers: Option<Vec<f32>>,
+    /// Sums of the weights that single events are drawn by; empty where all events of a stratum are alike.
+    cumulative: Vec<f64>,
 }
 
 impl Strata {
     /// One stratum with all events.
     pub fn all(events: usize, batch: usize) -> Self {
         let members = vec![(0..events).collect()];
-        Self { members, counts: vec![batch], weights: vec![1.0], edges: Vec::new(), tempers: None }
+        Self {
+            members,
+            counts: vec![batch],
+            weights: vec![1.0],
+            edges: Vec::new(),
+            tempers: None,
+            cumulative: Vec::new(),
+        }
+    }
+
+    /// One stratum whose events are drawn in proportion to these weights: batches of another distribution, not importance
+    /// sampling of this one.
+    pub fn weighted(weights: &[f64], batch: usize) -> Self {
+        let mut sum = 0.0;
+        let cumulative = weights.iter().map(|weight| {
+            sum += weight;
+            sum
+        });
+        Self { cumulative: cumulative.collect(), ..Self::all(weights.len(), batch) }
     }
 
     /// Strata between the edges of an observable. An event on an edge belongs to the stratum above.
@@ -77,7 +97,7 @@ impl Strata {
             }
         };
         let weights = weights.into_iter().map(|weight| weight as f32).collect();
-        Ok(Self { members, counts, weights, edges, tempers })
+        Ok(Self { members, counts, weights, edges, tempers, cumulative: Vec::new() })
     }
 
     /// The edges between strata, ascending.
@@ -101,7 +121,17 @@ impl Strata {
     fn draw<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> impl Iterator<Item = (usize, f32)> + 'a {
         let slots = self.members.iter().zip(&self.counts).zip(&self.weights);
         let slots = slots.flat_map(|((members, &count), &weight)| std::iter::repeat_n((members, weight), count));
-        slots.map(|(members, weight)| (members[rng.random_range(0..members.len())], weight))
+        slots.map(|(members, weight)| (self.pick(members, rng), weight))
+    }
+
+    fn pick(&self, members: &[usize], rng: &mut ChaCha8Rng) -> usize {
+        match self.cumulative.last() {
+            Some(total) => {
+                let at = rng.random::<f64>() * total;
+                self.cumulative.partition_point(|&sum| sum <= at).min(self.cumulative.len() - 1)
+            }
+            None => members[rng.random_range(0..members.len())],
+        }
     }
 }
 
@@ -247,6 +277,16 @@ mod tests {
         let tempered = of(r#""weights": "tempered", "power": 1.0"#);
         assert_eq!(tempered.weights, of(r#""weights": "exact""#).weights);
         assert_eq!(tempered.tempers().unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn weighted_events_are_drawn_in_proportion_and_those_of_weight_zero_never() {
+        let strata = Strata::weighted(&[0.0, 0.3, 0.0, 0.1, 0.0], 400);
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut drawn = [0usize; 5];
+        (0..100).for_each(|_| strata.draw(&mut rng).for_each(|(event, _)| drawn[event] += 1));
+        assert_eq!((drawn[0], drawn[2], drawn[4]), (0, 0, 0));
+        assert!((drawn[1] as f64 / 40_000.0 - 0.75).abs() < 0.01, "{drawn:?}");
     }
 
     #[test]
