@@ -22,8 +22,11 @@ pub mod boost;
 pub mod dataset;
 pub mod evaluate;
 pub mod freeze;
+pub mod mix;
+pub mod mixture;
 pub mod pretrain_tail;
 pub mod reweight;
+pub mod splice;
 pub mod train_gan;
 mod training;
 
@@ -386,6 +389,10 @@ stages! {
     "pretrain_tail" => PretrainTail in pretrain_tail,
     /// Trains the second generator as a component of a mixture.
     "boost" => Boost in boost,
+    /// Adds a second generator to a base as it is.
+    "mix" => Mix in mix,
+    /// Joins a model below a cut and another above it.
+    "splice" => Splice in splice,
     /// Multiplies a model's density by a classifier's ratio.
     "reweight" => Reweight in reweight,
     /// Judges models against test events.
