@@ -73,6 +73,13 @@ enum Show {
     Ratio,
     /// Near 0 is better; in per cent.
     Deviation,
+    /// Of a ROC curve: near 1/2 is better, and below it is noise.
+    Area,
+    /// From `METRIC_low` to `METRIC_high`, of distances or of deviations in per cent; no ideal of its own.
+    Interval {
+        /// Whether the ends are deviations.
+        per_cent: bool,
+    },
 }
 
 impl Row {
@@ -92,7 +99,16 @@ impl Row {
             Show::Score => score(value),
             Show::Distance => distance(value),
             Show::Ratio => mass_ratio(value, numbers.get(column, &format!("{}_sigma", self.metric))),
-            Show::Deviation => format!("{:+.1} %", 100.0 * value).replace('-', "−"),
+            Show::Deviation => format!("{} %", per_cent(value)),
+            Show::Area => format!("{value:.3}"),
+            Show::Interval { per_cent: as_per_cent } => {
+                let high = numbers.get(column, &self.metric.replace("_low", "_high"))?;
+                if as_per_cent {
+                    format!("{}…{} %", per_cent(value), per_cent(high))
+                } else {
+                    format!("{}…{}", distance(value), distance(high))
+                }
+            }
         })
     }
 
@@ -100,6 +116,9 @@ impl Row {
     fn loss(&self, value: f64) -> f64 {
         match self.show {
             Show::Score | Show::Distance => value,
+            Show::Area => (value - 0.5).max(0.0),
+            // No end of an interval is nearer to an ideal than another.
+            Show::Interval { .. } => 0.0,
             Show::Ratio => value.ln().abs(),
             Show::Deviation => value.abs(),
         }
@@ -113,6 +132,10 @@ impl Row {
         let best = losses.iter().copied().min_by(|one, other| one.0.total_cmp(&other.0))?;
         (losses.len() > 1 && losses.iter().any(|other| other.0 > best.0)).then_some(best.1)
     }
+}
+
+fn per_cent(value: f64) -> String {
+    format!("{:+.1}", 100.0 * value).replace('-', "−")
 }
 
 /// A mean with half of its interval, both to the second digit of the latter.
@@ -156,15 +179,27 @@ fn rows(numbers: Numbers<'_>) -> Vec<Row> {
     };
     rows.extend(each("χ²/NDF", "chi2_ndf", Show::Score));
     rows.push(Row::new("χ²/NDF  mean", "chi2_ndf_mean", Show::Score));
+    rows.push(Row::new("χ²/NDF  mean in tail", "in_tail_chi2_ndf_mean", Show::Score));
     rows.extend(each("KS    ", "ks", Show::Distance));
+    rows.push(Row::new("AUC     all events", "auc", Show::Area));
+    rows.push(Row::new("AUC     in tail", "auc_tail", Show::Area));
     rows.push(Row::new("tail    mass ratio", "tail_mass_ratio", Show::Ratio));
-    rows.push(Row::new("tail    W1", "tail_w1", Show::Distance));
+    rows.extend(with_interval("tail    W1".into(), "tail_w1", Show::Distance));
     rows.push(Row::new("tail    χ²/NDF", "tail_chi2_ndf", Show::Score));
     let shares = [("top 1e-2", "0.01"), ("top 1e-3", "0.001"), ("top 1e-4", "0.0001")];
-    rows.extend(shares.map(|(top, u)| Row::new(format!("Q-Q     {top}"), format!("qq_{u}"), Show::Deviation)));
+    let deviation = |(top, u)| with_interval(format!("Q-Q     {top}"), &format!("qq_{u}"), Show::Deviation);
+    rows.extend(shares.into_iter().flat_map(deviation));
+    rows.push(Row::new("truth   χ²/NDF", "truth_chi2_ndf", Show::Score));
+    rows.extend(with_interval("truth   W1".into(), "truth_w1", Show::Distance));
     let truth = |(top, u)| Row::new(format!("truth   {top}"), format!("truth_quantile_ratio_{u}"), Show::Ratio);
     rows.extend(shares.map(truth));
     rows
+}
+
+/// A number, and below it its bootstrap interval.
+fn with_interval(label: String, metric: &str, show: Show) -> [Row; 2] {
+    let interval = Show::Interval { per_cent: show == Show::Deviation };
+    [Row::new(label, metric, show), Row::new("          95 %", format!("{metric}_low"), interval)]
 }
 
 /// A name that fits its column: both ends of a long one, since names of a family often differ at their end.
@@ -298,7 +333,15 @@ mod tests {
                 ("ks.jj_M", 0.02),
                 ("tail_w1", 0.01),
                 ("tail_chi2_ndf", 4.0),
+                ("tail_w1_low", 0.008),
+                ("tail_w1_high", 0.012),
+                ("auc", 0.6),
+                ("auc_tail", 0.49),
+                ("in_tail_chi2_ndf_mean", 2.0),
+                ("truth_chi2_ndf", 5.0),
                 ("qq_0.01", -0.05),
+                ("qq_0.01_low", -0.08),
+                ("qq_0.01_high", 0.004),
             ] {
                 metrics.insert(format!("{column}.{name}"), value / f64::from(better));
             }
@@ -315,15 +358,21 @@ mod tests {
     #[test]
     fn the_table_sets_models_beside_the_floor_and_marks_the_best() {
         insta::assert_snapshot!(summary(&metrics(2), &names(&["frozen", "boosted"])), @r"
-                            real vs real        frozen       boosted
-        χ²/NDF  jj_M                40.0           120          60.0*
-        χ²/NDF  ljet1_pt            1.00          3.00          1.50*
-        χ²/NDF  mean                4.00          12.0          6.00*
-        KS      jj_M              0.0067        0.0200        0.0100*
-        tail    mass ratio   0.93 ± 0.02   0.80 ± 0.02   0.90 ± 0.02*
-        tail    W1                0.0033        0.0100        0.0050*
-        tail    χ²/NDF              1.33          4.00          2.00*
-        Q-Q     top 1e-2          −1.7 %        −5.0 %        −2.5 %*
+                               real vs real          frozen         boosted
+        χ²/NDF  jj_M                   40.0             120            60.0*
+        χ²/NDF  ljet1_pt               1.00            3.00            1.50*
+        χ²/NDF  mean                   4.00            12.0            6.00*
+        χ²/NDF  mean in tail           0.67            2.00            1.00*
+        KS      jj_M                 0.0067          0.0200          0.0100*
+        AUC     all events            0.200           0.600           0.300*
+        AUC     in tail               0.163           0.490           0.245
+        tail    mass ratio      0.93 ± 0.02     0.80 ± 0.02     0.90 ± 0.02*
+        tail    W1                   0.0033          0.0100          0.0050*
+                  95 %        0.0027…0.0040   0.0080…0.0120   0.0040…0.0060
+        tail    χ²/NDF                 1.33            4.00            2.00*
+        Q-Q     top 1e-2             −1.7 %          −5.0 %          −2.5 %*
+                  95 %          −2.7…+0.1 %     −8.0…+0.4 %     −4.0…+0.2 %
+        truth   χ²/NDF                 1.67            5.00            2.50*
 
         * nearest to the ideal in its row, be it by chance
         6000 test events; 60000 generated by each model; real vs real with 6000

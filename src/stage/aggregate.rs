@@ -128,7 +128,7 @@ impl StageKind for Aggregate {
 
 /// The metrics of an evaluation, by position.
 fn read(artifact: &Artifact) -> Result<Metrics, StageError> {
-    let path = artifact.file(Evaluate::METRICS)?;
+    let path = artifact.file(Evaluate::METRICS_FILE)?;
     let bytes = fs::read(path).map_err(StageError::io(path))?;
     serde_json::from_slice(&bytes).map_err(|error| StageError::Artifact(format!("{}: {error}", path.display())))
 }
