@@ -92,8 +92,20 @@ impl Declared {
             let message = format!("the stage `{}` cannot be repeated: {error}", self.name);
             Box::new(Diagnostic::new(message, self.place))
         };
-        Ok(self.offspring(name, seed, self.stage.rewired(reference).map_err(refuse)?))
+        Ok(self.offspring(name, seed, rewired(&self.stage, reference).map_err(refuse)?))
     }
+}
+
+/// The same stage with other references.
+fn rewired(stage: &Stage, reference: impl Fn(&Port<'_>) -> String) -> serde_json::Result<Stage> {
+    let mut fields = stage.to_json()?;
+    for port in stage.ports() {
+        let pointer = format!("/{}", port.field.replace('.', "/"));
+        let lost = || serde::de::Error::custom(format!("it lacks the field `{}`", port.field));
+        *fields.pointer_mut(&pointer).ok_or_else(lost)? = reference(&port).into();
+    }
+    // The kind is known: it is the stage's own.
+    Stage::deserialize(stage.kind(), fields).unwrap_or_else(|| Ok(stage.clone()))
 }
 
 /// Notes the names of the models that metrics mean by position: an evaluation's own, or those of the first evaluation that

@@ -99,10 +99,7 @@ pub fn study(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss, m
     if !comparisons.is_empty() {
         lines.push(String::new());
         lines.extend(comparisons);
-        lines.push(
-            "ratios are geometric means; of many some are better or worse by chance, so one was named beforehand:"
-                .into(),
-        );
+        lines.push("ratios are geometric means; among many, some differ by chance: the `primary` one decides".into());
         lines.push(String::new());
     }
     lines.extend(wrapped(&verdict(numbers, names, primary, margin)));

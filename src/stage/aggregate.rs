@@ -197,3 +197,103 @@ fn compare(seeds: &[Metrics], context: &Context<'_>, metrics: &mut Metrics) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        device::DeviceName,
+        metrics::Binning,
+        report::evaluation::{Events, Histograms},
+        rng::Streams,
+        stage::Progress,
+    };
+
+    /// Writes the artifact of an evaluation with these numbers and test events.
+    fn evaluation(folder: &Path, seed: usize, metrics: &[(&str, f64)], test: Vec<u64>) -> Artifact {
+        let folder = folder.join(seed.to_string());
+        fs::create_dir(&folder).unwrap();
+        let events = Events { test: 10, generated: 10, floor: 10 };
+        let binning = Binning::uniform(2, 0.0, 2.0).unwrap();
+        let models = vec![vec![seed as u64, 1]];
+        let observables = vec![Histograms { observable: "x".into(), binning, test, floor: vec![5, 5], models }];
+        let evaluation =
+            Evaluation { format: Evaluation::FORMAT, events, tail: None, observables, spectra: Vec::new() };
+        evaluation.save(&folder).unwrap();
+        let metrics: Metrics = metrics.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+        fs::write(folder.join(Evaluate::METRICS), serde_json::to_vec(&metrics).unwrap()).unwrap();
+        let files = [Evaluation::FILE, Evaluate::METRICS].map(|name| (name.to_owned(), folder.join(name)));
+        Artifact { kind: ArtifactKind::Evaluation, files: files.into() }
+    }
+
+    /// The numbers of a seed, and its test events in bins.
+    type Seed<'a> = (&'a [(&'a str, f64)], [u64; 2]);
+
+    fn aggregate(seeds: &[Seed<'_>]) -> (Result<Metrics, StageError>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let artifact =
+            |(i, (metrics, test)): (usize, &Seed<'_>)| evaluation(folder.path(), i + 1, metrics, test.to_vec());
+        let evaluations: Vec<Artifact> = seeds.iter().enumerate().map(artifact).collect();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let mut notices = Vec::new();
+        let mut context = Context {
+            inputs: [("evaluations".to_owned(), evaluations)].into(),
+            sources: BTreeMap::new(),
+            streams: Streams::new(1, "aggregate"),
+            device: DeviceName::Cpu,
+            out: out.clone(),
+            progress: &mut |progress| {
+                if let Progress::Notice { message } = progress {
+                    notices.push(message);
+                }
+            },
+        };
+        let stage: Aggregate = serde_json::from_value(serde_json::json!({ "evaluations": ["a", "b"] })).unwrap();
+        let metrics = stage.run(&mut context);
+        if metrics.is_ok() {
+            let kept = Evaluation::load(&out.join(Evaluation::FILE)).unwrap();
+            assert_eq!(kept.observables[0].models[0][0], 1, "the histograms of the first");
+            assert!(fs::read_to_string(out.join("seeds.json")).unwrap().contains("\"evaluations\":[{"));
+        }
+        (metrics, notices)
+    }
+
+    #[test]
+    fn means_and_log_ratios_are_taken_seed_by_seed() {
+        let one: &[(&str, f64)] = &[("models[0].tail_w1", 0.2), ("models[1].tail_w1", 0.1), ("events.test", 10.0)];
+        let two: &[(&str, f64)] = &[("models[0].tail_w1", 0.4), ("models[1].tail_w1", 0.1), ("events.test", 10.0)];
+        let (metrics, notices) = aggregate(&[(one, [4, 6]), (two, [4, 6])]);
+        let metrics = metrics.unwrap();
+        let near = |name: &str, value: f64| assert!((metrics[name] - value).abs() < 1e-12, "{name}: {metrics:?}");
+        near("models[0].tail_w1", 0.3);
+        near("models[0].tail_w1_sd", 0.02_f64.sqrt());
+        near("models[1].tail_w1_low", 0.1);
+        near("models[1].log_ratio.tail_w1.models[0]", f64::midpoint(0.5_f64.ln(), 0.25_f64.ln()));
+        near("models[1].log_ratio_wilcoxon_p.tail_w1.models[0]", 0.5);
+        near("models[1].log_ratio_bootstrap_low.tail_w1.models[0]", 0.25_f64.ln());
+        near("events.test", 10.0);
+        near("seeds", 2.0);
+        assert!(notices.is_empty() && !metrics.contains_key("events.test_low"));
+    }
+
+    #[test]
+    fn a_number_that_a_seed_lacks_is_left_out_and_named_and_errors_within_a_seed_are_not_averaged() {
+        let one: &[(&str, f64)] = &[("models[0].ks.x", 0.2), ("models[0].auc", 0.6), ("models[0].auc_low", 0.5)];
+        let two: &[(&str, f64)] = &[("models[0].auc", 0.6), ("models[0].auc_low", 0.4)];
+        let (metrics, notices) = aggregate(&[(one, [4, 6]), (two, [4, 6])]);
+        let metrics = metrics.unwrap();
+        assert!(!metrics.contains_key("models[0].ks.x"));
+        assert!((metrics["models[0].auc_low"] - 0.6).abs() < 1e-12, "the interval of the mean");
+        assert_eq!(notices, ["not every seed has models[0].ks.x: left out"]);
+    }
+
+    #[test]
+    fn evaluations_on_other_test_events_are_not_paired() {
+        let metrics: &[(&str, f64)] = &[("models[0].auc", 0.6)];
+        let error = aggregate(&[(metrics, [4, 6]), (metrics, [5, 5])]).0.unwrap_err().to_string();
+        assert!(error.starts_with("evaluation 2 was judged on other test events"), "{error}");
+    }
+}

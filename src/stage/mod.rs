@@ -400,17 +400,3 @@ stages! {
     /// Brings evaluations of several seeds together.
     "aggregate" => Aggregate in aggregate,
 }
-
-impl Stage {
-    /// The same stage with other references.
-    pub fn rewired(&self, reference: impl Fn(&Port<'_>) -> String) -> serde_json::Result<Self> {
-        let mut fields = self.to_json()?;
-        for port in self.ports() {
-            let pointer = format!("/{}", port.field.replace('.', "/"));
-            let lost = || serde::de::Error::custom(format!("it lacks the field `{}`", port.field));
-            *fields.pointer_mut(&pointer).ok_or_else(lost)? = reference(&port).into();
-        }
-        // The kind is known: it is the stage's own.
-        Self::deserialize(self.kind(), fields).unwrap_or_else(|| Ok(self.clone()))
-    }
-}

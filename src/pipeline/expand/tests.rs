@@ -186,6 +186,18 @@ fn a_pipeline_that_would_expand_too_far_is_refused_before_it_does() {
 }
 
 #[test]
+fn an_aggregate_takes_two_or_more_evaluations_of_the_same_models() {
+    let more = "  other: { kind: evaluate, data: events, models: [frozen] }\n";
+    for (evaluations, said) in
+        [("[evaluation]", "one evaluation has no interval"), ("[evaluation, other]", "another number of")]
+    {
+        let text = format!("{STUDY}{more}  both: {{ kind: aggregate, evaluations: {evaluations} }}\n");
+        let message = read(&text, &[]).unwrap_err();
+        assert!(message.contains(said), "{message}");
+    }
+}
+
+#[test]
 fn an_evaluation_of_seeds_of_ones_own_takes_all_replicas() {
     let more = "  again: { kind: evaluate, seed: 5, data: events, models: [frozen, longer, boosted] }
   both: { kind: aggregate, evaluations: [evaluation, again] }\n";
