@@ -105,32 +105,32 @@ counted!(
     EventCount, usize, 1_000_000_000, "a number of events from 1 to 1,000,000,000"
 );
 
-/// Bootstrap replicas: 0 to 100,000.
+/// Bootstrap resamplings: 0 to 100,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
-pub struct Replicas(usize);
+pub struct Resamplings(usize);
 
-impl Replicas {
+impl Resamplings {
     /// The number.
     pub fn get(self) -> usize {
         self.0
     }
 }
 
-impl TryFrom<u64> for Replicas {
+impl TryFrom<u64> for Resamplings {
     type Error = String;
 
     fn try_from(value: u64) -> Result<Self, String> {
         if value <= 100_000 {
             Ok(Self(value as usize))
         } else {
-            Err(format!("{value} is not a number of replicas from 0 to 100,000"))
+            Err(format!("{value} is not a number of resamplings from 0 to 100,000"))
         }
     }
 }
 
-impl From<Replicas> for u64 {
-    fn from(value: Replicas) -> u64 {
+impl From<Resamplings> for u64 {
+    fn from(value: Resamplings) -> u64 {
         value.0 as u64
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     metrics::{Effort, METRICS, Metric},
     model::Model,
     report::evaluation::{EvaluationError, Events},
-    value::{EventCount, Replicas},
+    value::{EventCount, Resamplings},
 };
 
 mod judge;
@@ -50,9 +50,9 @@ pub struct Evaluate {
     /// Most events of either sample that the classifier sees, a half of them to train on.
     #[serde(default = "classifier_events")]
     pub classifier_events: EventCount,
-    /// Bootstrap replicas of the tail's intervals; 0 for none.
-    #[serde(default = "replicas")]
-    pub replicas: Replicas,
+    /// Bootstrap replicas behind the intervals of the tail; 0 for none.
+    #[serde(default = "bootstrap")]
+    pub bootstrap: Resamplings,
     /// A weighted sample of the truth in the tail.
     #[serde(default)]
     pub truth: Option<TruthChoice>,
@@ -62,8 +62,8 @@ fn classifier_events() -> EventCount {
     EventCount::try_from(200_000).unwrap_or_else(|_| unreachable!())
 }
 
-fn replicas() -> Replicas {
-    Replicas::try_from(200).unwrap_or_else(|_| unreachable!())
+fn bootstrap() -> Resamplings {
+    Resamplings::try_from(200).unwrap_or_else(|_| unreachable!())
 }
 
 impl Evaluate {
@@ -75,7 +75,7 @@ impl Evaluate {
     }
 
     fn effort(&self) -> Effort {
-        Effort { classifier_events: self.classifier_events.get(), replicas: self.replicas.get(), ..Effort::default() }
+        Effort { classifier_events: self.classifier_events.get(), replicas: self.bootstrap.get(), ..Effort::default() }
     }
 
     fn wrong_models(&self) -> Vec<Problem> {
@@ -121,7 +121,7 @@ impl StageKind for Evaluate {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        let truth = self.truth.iter().flat_map(TruthChoice::problems);
+        let truth = self.truth.iter().filter_map(TruthChoice::problem);
         self.wrong_models().into_iter().chain(self.wrong_metrics()).chain(truth).collect()
     }
 
