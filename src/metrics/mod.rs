@@ -12,6 +12,7 @@ pub mod comparison;
 pub mod gbdt;
 pub mod kolmogorov;
 mod matrix;
+pub mod paired;
 
 pub use binning::Binning;
 pub use comparison::{Bench, Comparison, Effort, Numbers, Sample};

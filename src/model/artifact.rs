@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Derived, ModelError, Ratio, Weights, layer::Layer};
+use super::{Derived, ModelError, Ratio, Weights, Window, layer::Layer};
 use crate::{data::Description, stage::Artifact};
 
 /// Version of the files that this build writes and reads.
@@ -33,6 +33,15 @@ pub struct Component {
     pub weight: f64,
     /// Its net, from a latent vector to encoded coordinates.
     pub generator: Weights,
+    /// Where its events must lie; those outside are drawn again.
+    pub windows: Vec<Window>,
+}
+
+impl Component {
+    /// A component whose events may lie anywhere.
+    pub fn new(weight: f64, generator: Weights) -> Self {
+        Self { weight, generator, windows: Vec::new() }
+    }
 }
 
 /// A discriminator with its derived observables.
@@ -61,6 +70,9 @@ struct ModelFile {
 struct ComponentFile {
     weight: f64,
     layers: Vec<Layer>,
+    /// Absent in models without windows, and in those of earlier builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    windows: Vec<Window>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,8 +111,12 @@ impl StoredModel {
             read_weights(&tensors, &prefix, layers).map_err(|message| format(&tensor_path, message))
         };
         let mut components = Vec::new();
-        for (index, ComponentFile { weight, layers }) in header.components.into_iter().enumerate() {
-            components.push(Component { weight, generator: weights(format!("components.{index}"), layers)? });
+        let known = header.description.observable_names();
+        for (index, ComponentFile { weight, layers, windows }) in header.components.into_iter().enumerate() {
+            if let Some(window) = windows.iter().find(|w| !w.cut.is_finite() || !known.contains(&w.observable)) {
+                return Err(format(&json_path, format!("component {index} has a window of no use: {window}")));
+            }
+            components.push(Component { weight, generator: weights(format!("components.{index}"), layers)?, windows });
         }
         if components.is_empty() {
             return Err(format(&json_path, "a model needs a component".into()));
@@ -129,7 +145,11 @@ impl StoredModel {
             components: self
                 .components
                 .iter()
-                .map(|c| ComponentFile { weight: c.weight, layers: c.generator.layers.clone() })
+                .map(|c| ComponentFile {
+                    weight: c.weight,
+                    layers: c.generator.layers.clone(),
+                    windows: c.windows.clone(),
+                })
                 .collect(),
             discriminator: self.discriminator.as_ref().map(Discriminator::file),
             ratios: self

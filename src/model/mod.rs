@@ -25,6 +25,7 @@ pub mod freeze;
 pub mod layer;
 pub mod network;
 pub mod ratio;
+pub mod window;
 
 pub use artifact::{Component, Discriminator, StoredModel};
 pub use backprop::{PiecewiseLinear, Traced};
@@ -32,9 +33,14 @@ pub use derived::{Derived, Rows};
 pub use network::{Network, Pass, Weights};
 pub use ratio::Ratio;
 use ratio::RatioNet;
+pub use window::{Side, Window};
 
 /// Events that are generated at once.
 const CHUNK: usize = 8192;
+/// Events of a component that are drawn in vain for each one inside of its windows, on average, before it is given up.
+const REDRAWS: usize = 1000;
+/// As [`REDRAWS`], in all, however few are wanted.
+const REDRAWS_AT_LEAST: usize = 20_000;
 
 /// A model whose ratios keep less than one event in so many cannot be sampled.
 const LEAST_ACCEPTED: usize = 1000;
@@ -75,14 +81,36 @@ pub enum ModelError {
     /// The events do not fit.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
+    /// A component makes next to no events inside of its windows.
+    #[error(
+        "component {component} of the model makes next to no events inside of its window ({window}): {found} of {drawn} drawn"
+    )]
+    Window {
+        /// Its position, from 0.
+        component: usize,
+        /// Its windows in words.
+        window: String,
+        /// Events inside.
+        found: usize,
+        /// Events drawn.
+        drawn: usize,
+    },
 }
 
 /// A model that can be sampled: a mixture of generators with the description of their events.
 pub struct Model {
     description: Description,
-    components: Vec<(f64, Network, usize)>,
+    components: Vec<Loaded>,
     ratios: Vec<RatioNet>,
     device: Device,
+}
+
+/// A component on the device.
+struct Loaded {
+    weight: f64,
+    network: Network,
+    latent: usize,
+    windows: Vec<Window>,
 }
 
 impl Model {
@@ -94,8 +122,11 @@ impl Model {
     /// Puts a stored model on a device.
     pub fn new(stored: &StoredModel, device: DeviceName) -> Result<Self, ModelError> {
         let device = device::open(device)?;
-        let component = |component: &Component| {
-            (component.weight, Network::new(&component.generator, &device), component.generator.inputs())
+        let component = |component: &Component| Loaded {
+            weight: component.weight,
+            network: Network::new(&component.generator, &device),
+            latent: component.generator.inputs(),
+            windows: component.windows.clone(),
         };
         let components = stored.components.iter().map(component).collect();
         let ratios = stored.ratios.iter().map(|ratio| RatioNet::new(ratio, &device)).collect();
@@ -164,27 +195,68 @@ impl Model {
     /// Draws encoded rows of the mixture, `[events × width]`.
     fn propose(&self, events: usize, rng: &mut ChaCha8Rng) -> Result<Vec<f32>, ModelError> {
         let width = self.description.coordinates.width();
-        let latent = self.components.iter().map(|&(_, _, latent)| latent).max().unwrap_or(0);
+        let latent = self.components.iter().map(|component| component.latent).max().unwrap_or(0);
+        // What is drawn again comes from a stream beside, so that models with and without windows stay paired.
+        let mut again = rng.clone();
+        again.set_stream(again.get_stream() + 1);
         let noise = noise(events * latent, rng);
         let choice: Vec<f64> = (0..events).map(|_| rng.random()).collect();
         let mut rows = vec![0f32; events * width];
         let mut below = 0.0;
-        for (index, (weight, network, inputs)) in self.components.iter().enumerate() {
+        for (index, component) in self.components.iter().enumerate() {
             let last = index + 1 == self.components.len();
-            let above = if last { f64::INFINITY } else { below + weight };
+            let above = if last { f64::INFINITY } else { below + component.weight };
             let chosen: Vec<usize> = (0..events).filter(|&i| (below..above).contains(&choice[i])).collect();
-            below += weight;
+            below += component.weight;
             if chosen.is_empty() {
                 continue;
             }
-            let z = chosen.iter().flat_map(|&i| &noise[i * latent..i * latent + inputs]).copied().collect();
-            let z = Tensor::<2>::from_data(TensorData::new(z, [chosen.len(), *inputs]), &self.device);
-            let generated = derived::host(network.plain().forward(z, &mut Pass::evaluation()))?;
+            let z = chosen.iter().flat_map(|&i| &noise[i * latent..i * latent + component.latent]).copied().collect();
+            let mut generated = self.generate(component, z)?;
+            if !component.windows.is_empty() {
+                self.bring_inside(index, &mut generated, &mut again)?;
+            }
             for (&event, row) in chosen.iter().zip(generated.chunks_exact(width)) {
                 rows[event * width..(event + 1) * width].copy_from_slice(row);
             }
         }
         Ok(rows)
+    }
+
+    /// What a component makes of latent vectors, `[events × width]`.
+    fn generate(&self, component: &Loaded, z: Vec<f32>) -> Result<Vec<f32>, ModelError> {
+        let shape = [z.len() / component.latent.max(1), component.latent];
+        let z = Tensor::<2>::from_data(TensorData::new(z, shape), &self.device);
+        derived::host(component.network.plain().forward(z, &mut Pass::evaluation()))
+    }
+
+    /// Draws the rows of a component again that lie outside of its windows, until none does.
+    fn bring_inside(&self, index: usize, rows: &mut [f32], rng: &mut ChaCha8Rng) -> Result<(), ModelError> {
+        let component = &self.components[index];
+        let width = self.description.coordinates.width();
+        let is_inside =
+            |rows: &[f32], rng: &mut ChaCha8Rng| window::inside(&component.windows, &self.description, rows, rng);
+        let outside = is_inside(rows, rng)?.into_iter().enumerate().filter(|(_, inside)| !inside).map(|(i, _)| i);
+        let mut outside: Vec<usize> = outside.collect();
+        let allowed = outside.len() * REDRAWS + REDRAWS_AT_LEAST;
+        let (mut drawn, mut found) = (0, 0);
+        while !outside.is_empty() {
+            if drawn > allowed {
+                let windows = component.windows.iter().map(|window| format!("{window}"));
+                let window = windows.collect::<Vec<_>>().join(", ");
+                return Err(ModelError::Window { component: index, window, found, drawn });
+            }
+            let count = outside.len().clamp(256, CHUNK);
+            let made = self.generate(component, noise(count * component.latent, rng))?;
+            drawn += count;
+            for (row, inside) in made.chunks_exact(width).zip(is_inside(&made, rng)?) {
+                if inside && let Some(event) = outside.pop() {
+                    rows[event * width..(event + 1) * width].copy_from_slice(row);
+                    found += 1;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Bound<'a> {
 }
 
 /// The numbers of a net on the host.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights {
     /// The layers.
     pub layers: Vec<Layer>,

@@ -1,6 +1,6 @@
 //! `evaluate`: judges models against test events, each number beside its real-vs-real floor.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,10 @@ use self::{
 use super::{ArtifactKind, Context, Metrics, Port, Problem, Source, StageError, StageKind, Upstream};
 use crate::{
     data::{Dataset, Table},
-    metrics::{Effort, METRICS, Metric},
+    metrics::{Effort, METRICS, Metric, paired::Loss},
     model::Model,
     report::evaluation::{EvaluationError, Events},
-    value::{EventCount, Resamplings},
+    value::{EventCount, NonNegative, Resamples},
 };
 
 mod judge;
@@ -50,23 +50,39 @@ pub struct Evaluate {
     /// Most events of either sample that the classifier sees, a half of them to train on.
     #[serde(default = "classifier_events")]
     pub classifier_events: EventCount,
-    /// Bootstrap replicas behind the intervals of the tail; 0 for none.
+    /// Bootstrap samples behind the tail's intervals; 0 for no intervals.
     #[serde(default = "bootstrap")]
-    pub bootstrap: Resamplings,
+    pub bootstrap: Resamples,
     /// A weighted sample of the truth in the tail.
     #[serde(default)]
     pub truth: Option<TruthChoice>,
+    /// With `replicas`: the loss that decides whether the last model beats the first one. It is to be named before the result
+    /// is known, and is no part of the result itself.
+    #[serde(default)]
+    pub primary: Loss,
+    /// With `replicas`: by how much the mean χ²/NDF of the last model may exceed the first one's, on the log of their ratio,
+    /// for the bulk to count as no worse.
+    #[serde(default = "margin")]
+    pub margin: NonNegative,
+}
+
+/// A tenth.
+pub(super) fn margin() -> NonNegative {
+    NonNegative::try_from(0.1).unwrap_or_else(|_| unreachable!())
 }
 
 fn classifier_events() -> EventCount {
     EventCount::try_from(200_000).unwrap_or_else(|_| unreachable!())
 }
 
-fn bootstrap() -> Resamplings {
-    Resamplings::try_from(200).unwrap_or_else(|_| unreachable!())
+fn bootstrap() -> Resamples {
+    Resamples::try_from(200).unwrap_or_else(|_| unreachable!())
 }
 
 impl Evaluate {
+    /// The file that the metrics are in, for stages that take evaluations.
+    pub const METRICS_FILE: &'static str = "metrics.json";
+
     /// The metrics to run, in the order of the registry.
     fn chosen(&self) -> Vec<&'static Metric> {
         let chosen =
@@ -174,7 +190,11 @@ impl StageKind for Evaluate {
 
         let events = Events { test: data.test.len(), generated, floor: reference.len() };
         judge.evaluation(events, &floor, &models).save(&context.out)?;
-        Ok(named(events, &floor, &models))
+        let metrics = named(events, &floor, &models);
+        let path = context.out.join(Self::METRICS_FILE);
+        let written = serde_json::to_vec(&metrics).map_err(io::Error::from).and_then(|bytes| fs::write(&path, bytes));
+        written.map_err(StageError::io(&path))?;
+        Ok(metrics)
     }
 }
 

@@ -17,12 +17,16 @@ use crate::{
     store::{Output, Record, Store},
 };
 
+pub mod aggregate;
 pub mod boost;
 pub mod dataset;
 pub mod evaluate;
 pub mod freeze;
+pub mod mix;
+pub mod mixture;
 pub mod pretrain_tail;
 pub mod reweight;
+pub mod splice;
 pub mod train_gan;
 mod training;
 
@@ -40,6 +44,8 @@ pub enum ArtifactKind {
     Candidate,
     /// Metrics and histograms of models against test events.
     Evaluation,
+    /// Evaluations of several seeds, brought together.
+    Study,
 }
 
 impl ArtifactKind {
@@ -51,6 +57,7 @@ impl ArtifactKind {
             Self::FrozenModel => "a frozen model",
             Self::Candidate => "a tail-pretrained candidate",
             Self::Evaluation => "an evaluation",
+            Self::Study => "a study of several seeds",
         }
     }
 }
@@ -264,6 +271,11 @@ pub trait StageKind: Serialize + DeserializeOwned {
     /// The inputs.
     fn ports(&self) -> Vec<Port<'_>>;
 
+    /// Fields that change how a result is read and not the result: they are no part of the key.
+    fn unhashed(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The files read from outside the store.
     fn sources(&self) -> Vec<Source<'_>> {
         Vec::new()
@@ -333,6 +345,11 @@ macro_rules! stages {
                 match self { $(Self::$kind(stage) => stage.ports(),)* }
             }
 
+            /// See [`StageKind::unhashed`].
+            pub fn unhashed(&self) -> &'static [&'static str] {
+                match self { $(Self::$kind(stage) => stage.unhashed(),)* }
+            }
+
             /// See [`StageKind::sources`].
             pub fn sources(&self) -> Vec<Source<'_>> {
                 match self { $(Self::$kind(stage) => stage.sources(),)* }
@@ -372,8 +389,14 @@ stages! {
     "pretrain_tail" => PretrainTail in pretrain_tail,
     /// Trains the second generator as a component of a mixture.
     "boost" => Boost in boost,
+    /// Adds a second generator to a base as it is.
+    "mix" => Mix in mix,
+    /// Joins a model below a cut and another above it.
+    "splice" => Splice in splice,
     /// Multiplies a model's density by a classifier's ratio.
     "reweight" => Reweight in reweight,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
+    /// Brings evaluations of several seeds together.
+    "aggregate" => Aggregate in aggregate,
 }

@@ -11,13 +11,15 @@ use crate::{
     model::{Component, Derived, Model, Rows, StoredModel, Weights, freeze::freeze},
     train::{
         Pretraining,
-        config::OptimizerConfig,
+        config::{LossConfig, OptimizerConfig, ema},
         moments::{self, Statistic},
         reals::{Reals, Strata},
         vae,
     },
-    value::{BatchSize, NonNegative, Steps},
+    value::{BatchSize, Fraction, NonNegative, OpenProbability, Steps},
 };
+
+mod reweighted;
 
 /// Events that the candidate's tail mass is measured on.
 const MASS_EVENTS: usize = 20_000;
@@ -50,6 +52,22 @@ pub struct PretrainTail {
     /// β of the KL term of `vae`.
     #[serde(default = "beta")]
     pub beta: NonNegative,
+    /// The mixture weight that the candidate is meant for: β of `adagan`, q of `residual`.
+    #[serde(default)]
+    pub weight: Option<OpenProbability>,
+    /// Steps of the classifier of `adagan` and `residual`.
+    #[serde(default = "classifier_steps")]
+    pub classifier_steps: Steps,
+    /// The adversarial loss of `adagan` and `residual`.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// Decay of the moving average of the generator's weights, for `adagan` and `residual`.
+    #[serde(default = "ema")]
+    pub ema: Fraction,
+}
+
+fn classifier_steps() -> Steps {
+    Steps::try_from(2000).unwrap_or_else(|_| unreachable!())
 }
 
 fn beta() -> NonNegative {
@@ -68,6 +86,16 @@ pub enum Method {
     Copy,
     /// Fresh weights.
     None,
+    /// A GAN on data with the weights (λ* − (1 − β) h)_+, h the model's density over the data's as a classifier finds it.
+    Adagan,
+    /// A GAN on what the model lacks, data with the weights (1 − (1 − q) h)_+.
+    Residual,
+}
+
+impl Method {
+    fn trains_on_reweighted_data(self) -> bool {
+        matches!(self, Self::Adagan | Self::Residual)
+    }
 }
 
 /// The weights that pretraining starts from.
@@ -104,25 +132,66 @@ impl StageKind for PretrainTail {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        let learns = matches!(self.method, Method::Vae | Method::MomentMatching);
-        match self.steps {
+        let learns = !matches!(self.method, Method::Copy | Method::None);
+        let mut problems = match self.steps {
             None if learns => vec![Problem::new("method", "this method needs `steps`").help("add `steps: 2000`")],
             Some(_) if !learns => vec![Problem::new("steps", "`copy` and `none` take no steps").help("remove `steps`")],
             _ => Vec::new(),
+        };
+        if self.method.trains_on_reweighted_data() && self.weight.is_none() {
+            let problem = Problem::new("method", "this method needs the `weight` that the candidate is meant for");
+            problems.push(problem.help("add `weight: 0.1`, and mix with `mixture: { learn: fixed, initial: 0.1 }`"));
         }
+        if !self.method.trains_on_reweighted_data() && self.weight.is_some() {
+            problems.push(Problem::new("weight", "`weight` belongs to `adagan` and `residual`"));
+        }
+        problems
     }
 
     fn mismatches(&self, upstream: &Upstream<'_>) -> Vec<Problem> {
-        training::mismatches(upstream, None, None, Some("data"))
+        training::mismatches(upstream, None, None, (!self.method.trains_on_reweighted_data()).then_some("data"))
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
         let material = Material::load(context)?;
         let like = StoredModel::load(context.input("like")?)?;
-        let events = material.tail_events()?;
         let base = freeze(&like.components[0].generator);
         let fresh = Weights::fresh(base.layers.clone(), &mut context.streams.stream("weights"));
-        let reals = tail_reals(&material, &events, self.batch.get());
+        let (generator, mut metrics) = match self.method {
+            Method::Copy => (base, Metrics::new()),
+            Method::None => (fresh, Metrics::new()),
+            Method::Adagan | Method::Residual => reweighted::train(self, &material, &like, [&base, &fresh], context)?,
+            Method::Vae | Method::MomentMatching => {
+                let start = if self.start == Start::Copy { &base } else { &fresh };
+                (self.train_on_tail(&material, start, context)?, Metrics::new())
+            }
+        };
+        let model = StoredModel {
+            description: material.dataset.description.clone(),
+            components: vec![Component::new(1.0, generator)],
+            discriminator: None,
+            ratios: Vec::new(),
+        };
+        if material.dataset.description.tail.is_some() {
+            let mut rng = context.streams.stream("tail mass");
+            let sample = Model::new(&model, context.device)?.sample_encoded(MASS_EVENTS, &mut rng)?;
+            metrics.insert("tail.events".to_owned(), material.tail_events()?.len() as f64);
+            metrics.insert("tail.mass".to_owned(), material.tail_mass(&sample, context)?);
+        }
+        model.save(&context.out)?;
+        Ok(metrics)
+    }
+}
+
+impl PretrainTail {
+    /// Trains on the tail's events.
+    fn train_on_tail(
+        &self,
+        material: &Material,
+        start: &Weights,
+        context: &mut Context<'_>,
+    ) -> Result<Weights, StageError> {
+        let reals = tail_reals(material, &material.tail_events()?, self.batch.get());
         let steps = self.steps.map_or(0, crate::value::Steps::get);
         let pretraining = Pretraining {
             reals: &reals,
@@ -132,37 +201,15 @@ impl StageKind for PretrainTail {
             device: &material.device,
         };
         let streams = context.streams.clone();
-        let start = if self.start == Start::Copy { &base } else { &fresh };
-        let generator = match self.method {
-            Method::Copy => base,
-            Method::None => fresh,
-            Method::Vae => {
-                let report = &mut training::report(context, steps);
-                vae::train(self.beta.get(), &pretraining, start, &streams, report)?
-            }
-            Method::MomentMatching => {
-                let statistic = match self.moments {
-                    Moments::Crude => Statistic::Crude,
-                    Moments::Mmd => Statistic::mmd(reals.rows(), &mut streams.stream("bandwidth")),
-                };
-                let report = &mut training::report(context, steps);
-                moments::train(statistic, &pretraining, start, &streams, report)?
-            }
+        let report = &mut training::report(context, steps);
+        if self.method == Method::Vae {
+            return Ok(vae::train(self.beta.get(), &pretraining, start, &streams, report)?);
+        }
+        let statistic = match self.moments {
+            Moments::Crude => Statistic::Crude,
+            Moments::Mmd => Statistic::mmd(reals.rows(), &mut streams.stream("bandwidth")),
         };
-        let model = StoredModel {
-            description: material.dataset.description.clone(),
-            components: vec![Component { weight: 1.0, generator }],
-            discriminator: None,
-            ratios: Vec::new(),
-        };
-        let sample =
-            Model::new(&model, context.device)?.sample_encoded(MASS_EVENTS, &mut streams.stream("tail mass"))?;
-        let metrics = Metrics::from([
-            ("tail.events".to_owned(), events.len() as f64),
-            ("tail.mass".to_owned(), material.tail_mass(&sample, context)?),
-        ]);
-        model.save(&context.out)?;
-        Ok(metrics)
+        Ok(moments::train(statistic, &pretraining, start, &streams, report)?)
     }
 }
 

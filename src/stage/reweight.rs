@@ -10,7 +10,7 @@ use crate::{
     data::Dataset,
     model::{Derived, Discriminator, Model, Ratio, Rows, StoredModel, Weights, architecture, freeze::freeze},
     train::{
-        config::{DiscriminatorConfig, OptimizerConfig, StrataConfig, ema},
+        config::{DiscriminatorConfig, OptimizerConfig, StrataConfig, Weights as Compensation, ema},
         ratio::{self, RatioTraining},
         reals::{Reals, Strata},
     },
@@ -85,6 +85,9 @@ impl StageKind for Reweight {
 
     fn problems(&self) -> Vec<Problem> {
         let mut problems = strata_problems(self.strata.as_ref());
+        if self.strata.as_ref().is_some_and(|strata| strata.weights != Compensation::Exact) {
+            problems.push(Problem::new("strata.weights", "a density ratio needs `exact` weights"));
+        }
         if self.ceiling.get() <= 1.0 {
             problems.push(
                 Problem::new("ceiling", format!("a ceiling of {} leaves no room for a ratio", self.ceiling.get()))

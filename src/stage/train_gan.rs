@@ -3,14 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind, Upstream,
+    ArtifactKind, Context, Metrics, Port, Problem, Stage, StageError, StageKind, Upstream,
     training::{self, Material, strata_problems},
 };
 use crate::{
-    model::{Component, Derived, Discriminator, StoredModel, Weights, architecture},
+    data::Description,
+    model::{Component, Derived, Discriminator, StoredModel, Weights, architecture, freeze::freeze},
     train::{
         adversary::{Adversary, Loss},
-        config::{DiscriminatorConfig, GeneratorConfig, LossConfig, LossKind, OptimizerConfig, StrataConfig, ema},
+        config::{
+            DiscriminatorConfig, GeneratorConfig, LossConfig, LossKind, OptimizerConfig, Region, StrataConfig, ema,
+        },
         gan::{self, GanTraining},
     },
     value::{BatchSize, Fraction, Steps},
@@ -22,6 +25,12 @@ use crate::{
 pub struct TrainGan {
     /// The dataset.
     pub data: String,
+    /// A model of one generator to go on from, with its discriminator. Nets that are given beside it must be its own.
+    #[serde(default)]
+    pub start: Option<String>,
+    /// Trains on this part of the data only: `tail` or `bulk`.
+    #[serde(default)]
+    pub region: Option<Region>,
     /// The generator's nets.
     #[serde(default)]
     pub generator: GeneratorConfig,
@@ -57,7 +66,9 @@ impl StageKind for TrainGan {
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
-        vec![Port::one("data", &self.data, &[ArtifactKind::Dataset])]
+        let start = self.start.as_deref();
+        let start = start.map(|start| Port::one("start", start, &[ArtifactKind::Model, ArtifactKind::FrozenModel]));
+        std::iter::once(Port::one("data", &self.data, &[ArtifactKind::Dataset])).chain(start).collect()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -73,20 +84,45 @@ impl StageKind for TrainGan {
     }
 
     fn mismatches(&self, upstream: &Upstream<'_>) -> Vec<Problem> {
-        training::mismatches(upstream, Some(&self.discriminator.observables), self.strata.as_ref(), None)
+        let region = self.region.map(|_| "region");
+        let observables = Some(self.discriminator.observables.as_slice());
+        let mut problems = training::mismatches(upstream, observables, self.strata.as_ref(), region);
+        if let Some(Stage::TrainGan(start)) = upstream.get("start").and_then(|stages| stages.first()) {
+            let differs = |field| {
+                Problem::new(field, "these nets are not those of `start`")
+                    .help("leave them out: `start` brings its own")
+            };
+            if self.generator != GeneratorConfig::default() && self.generator != start.generator {
+                problems.push(differs("generator"));
+            }
+            if self.discriminator != DiscriminatorConfig::default() && self.discriminator != start.discriminator {
+                problems.push(differs("discriminator"));
+            }
+        }
+        problems
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
-        let material = Material::load(context)?;
+        let mut material = Material::load(context)?;
         let description = &material.dataset.description;
         let width = description.coordinates.width();
+        let start = self.read_start(context, description)?;
         let mut weights = context.streams.stream("weights");
-        let generator = Weights::fresh(architecture::generator(&self.generator, width), &mut weights);
+        let fresh = Weights::fresh(architecture::generator(&self.generator, width), &mut weights);
         let derived = Derived::fit(&self.discriminator.observables, description, &material.encoded)?;
+        let layers = architecture::discriminator(&self.discriminator, width + derived.names.len());
+        let (generator, discriminator) = match start {
+            Some((generator, discriminator)) => (generator, discriminator),
+            None => (fresh, None),
+        };
+        let discriminator =
+            discriminator.unwrap_or_else(|| Discriminator { derived, net: Weights::fresh(layers, &mut weights) });
+        if let Some(region) = self.region {
+            material.restrict(region)?;
+        }
+        let description = &material.dataset.description;
         let batch = self.batch.get();
-        let reals = material.reals(&derived, self.strata.as_ref(), batch)?;
-        let layers = architecture::discriminator(&self.discriminator, reals.rows().width);
-        let discriminator = Discriminator { derived, net: Weights::fresh(layers, &mut weights) };
+        let reals = material.reals(&discriminator.derived, self.strata.as_ref(), batch)?;
         let steps = self.steps.get();
         let adversary = Adversary::new(
             &discriminator,
@@ -116,11 +152,56 @@ impl StageKind for TrainGan {
         ]);
         let model = StoredModel {
             description: description.clone(),
-            components: vec![Component { weight: 1.0, generator }],
+            components: vec![Component::new(1.0, generator)],
             discriminator: Some(discriminator),
             ratios: Vec::new(),
         };
         model.save(&context.out)?;
         Ok(metrics)
+    }
+}
+
+impl TrainGan {
+    /// The generator and the discriminator to go on from, if they fit the data and the nets that are asked for.
+    fn read_start(
+        &self,
+        context: &Context<'_>,
+        description: &Description,
+    ) -> Result<Option<(Weights, Option<Discriminator>)>, StageError> {
+        if self.start.is_none() {
+            return Ok(None);
+        }
+        let mut start = StoredModel::load(context.input("start")?)?;
+        if start.description != *description {
+            return Err(StageError::Unusable("the model of `start` was trained on another dataset than `data`".into()));
+        }
+        if !start.ratios.is_empty() {
+            let message = "the model of `start` has been reweighted; training goes on from the model before that";
+            return Err(StageError::Unusable(message.into()));
+        }
+        let [component] = start.components.as_mut_slice() else {
+            let message = "`start` is a mixture; training goes on from a model of one generator";
+            return Err(StageError::Unusable(message.into()));
+        };
+        let generator = std::mem::take(&mut component.generator);
+        let differs = |which: &str| {
+            Err(StageError::Unusable(format!("the nets of `{which}` are not those of `start`; leave `{which}` out")))
+        };
+        if self.generator != GeneratorConfig::default() {
+            let layers = architecture::generator(&self.generator, description.coordinates.width());
+            let frozen = freeze(&Weights::fresh(layers.clone(), &mut context.streams.stream("weights"))).layers;
+            if generator.layers != layers && generator.layers != frozen {
+                return differs("generator");
+            }
+        }
+        if let Some(Discriminator { derived, net }) = &start.discriminator
+            && self.discriminator != DiscriminatorConfig::default()
+        {
+            let layers = architecture::discriminator(&self.discriminator, net.inputs());
+            if derived.names != self.discriminator.observables || net.layers != layers {
+                return differs("discriminator");
+            }
+        }
+        Ok(Some((generator, start.discriminator)))
     }
 }

@@ -7,8 +7,9 @@ use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
     model::{Derived, device},
     train::{
-        config::StrataConfig,
+        config::{Region, StrataConfig, Weights},
         reals::{Reals, Strata},
+        tail::TailGauge,
     },
 };
 
@@ -48,15 +49,20 @@ impl Material {
 
     /// Indices of the training events in the tail.
     pub(super) fn tail_events(&self) -> Result<Vec<usize>, StageError> {
+        self.events_of(Region::Tail)
+    }
+
+    /// Indices of the training events in a region.
+    fn events_of(&self, region: Region) -> Result<Vec<usize>, StageError> {
         let description = &self.dataset.description;
-        let Some(tail) = &description.tail else {
+        let (Some(tail), Some(in_tail)) = (&description.tail, description.in_tail(&self.dataset.train)?) else {
             return Err(StageError::Unusable("the dataset names no `tail`".into()));
         };
-        let values = description.observables.values(&self.dataset.train, &tail.observable)?;
-        let events: Vec<usize> = (0..values.len()).filter(|&i| values[i] > tail.above).collect();
+        let events: Vec<usize> = (0..in_tail.len()).filter(|&i| in_tail[i] == (region == Region::Tail)).collect();
         if events.len() < 2 {
+            let (side, part) = if region == Region::Tail { ("above", "tail") } else { ("not above", "bulk") };
             return Err(StageError::Unusable(format!(
-                "only {} training events have {} above {}: nothing to learn the tail from",
+                "only {} training events have {} {side} {}: nothing to learn the {part} from",
                 events.len(),
                 tail.observable,
                 tail.above
@@ -65,20 +71,25 @@ impl Material {
         Ok(events)
     }
 
-    /// The values of the tail's observable for encoded rows; none without a tail.
+    /// Forgets the training events outside of a region.
+    pub(super) fn restrict(&mut self, region: Region) -> Result<(), StageError> {
+        let events = self.events_of(region)?;
+        let width = self.dataset.description.coordinates.width();
+        self.encoded = events.iter().flat_map(|&i| &self.encoded[i * width..(i + 1) * width]).copied().collect();
+        self.dataset.train = self.dataset.train.rows(&events);
+        Ok(())
+    }
+
+    /// The tail observable of encoded rows; empty without a tail.
     pub(super) fn tail_values(&self, encoded: &[f32], context: &Context<'_>) -> Result<Vec<f64>, StageError> {
-        let description = &self.dataset.description;
-        let Some(tail) = &description.tail else { return Ok(Vec::new()) };
-        let mut signs = context.streams.stream("signs");
-        let events = description.coordinates.decode(encoded, &description.features, &mut signs)?;
-        Ok(description.observables.values(&events, &tail.observable)?)
+        let gauge = TailGauge::new(&self.dataset.description, &context.streams);
+        Ok(gauge.map_or(Ok(Vec::new()), |mut gauge| gauge.values(encoded))?)
     }
 
     /// The share of events, given as encoded rows, that lie in the tail; 0 without a tail.
     pub(super) fn tail_mass(&self, encoded: &[f32], context: &Context<'_>) -> Result<f64, StageError> {
-        let Some(tail) = &self.dataset.description.tail else { return Ok(0.0) };
-        let values = self.tail_values(encoded, context)?;
-        Ok(values.iter().filter(|&&value| value > tail.above).count() as f64 / values.len().max(1) as f64)
+        let gauge = TailGauge::new(&self.dataset.description, &context.streams);
+        Ok(gauge.map_or(Ok(0.0), |mut gauge| gauge.mass(encoded))?)
     }
 }
 
@@ -136,6 +147,9 @@ pub(super) fn strata_problems(strata: Option<&StrataConfig>) -> Vec<Problem> {
     let sum: f64 = strata.shares.iter().map(|share| share.get()).sum();
     if (sum - 1.0).abs() > 1e-6 {
         problems.push(Problem::new("strata.shares", format!("the shares sum to {sum}, not to 1")));
+    }
+    if strata.weights != Weights::Tempered && strata.power != StrataConfig::half() {
+        problems.push(Problem::new("strata.power", "`power` belongs to `weights: tempered`"));
     }
     if strata.edges.windows(2).any(|pair| pair[0] >= pair[1]) {
         problems.push(Problem::new("strata.edges", "the edges must ascend"));

@@ -38,6 +38,13 @@ pub struct Loss {
     pub critic_steps: usize,
 }
 
+impl Loss {
+    /// Whether the discriminator is a Wasserstein critic, which compares measures of equal mass.
+    pub fn is_wasserstein(self) -> bool {
+        self.kind == LossKind::WganGp
+    }
+}
+
 impl From<&LossConfig> for Loss {
     fn from(config: &LossConfig) -> Self {
         let (r1, r2, penalty, critic_steps) = match config.kind {

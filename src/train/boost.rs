@@ -14,26 +14,30 @@ use super::{
     config::OptimizerConfig,
     finite,
     gan::{Randomness, check, latent},
-    mixture::{ComponentClassifier, expectation_maximisation},
+    guard::{Fakes, Guard},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
+    tempering::Tempering,
+    weigher::{Weigher, real_sample, rows},
 };
 use crate::{
     data::Description,
-    model::{Discriminator, Model, Network, Pass, Traced, Weights, derived::host},
+    model::{Discriminator, Model, Network, Pass, Traced, Weights},
     rng::Streams,
 };
 
-/// EM iterations at each update of q.
-const EM_ITERATIONS: usize = 10;
-/// Real events that an update of q looks at.
-const EM_EVENTS: usize = 16_384;
-
-/// The rule for q, with its numbers.
+/// The rule for q while G1 is trained, with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WeightRule {
     /// Stays.
     Fixed,
+    /// Gives the mixture the real tail mass.
+    Moments {
+        /// τ_r.
+        real: f64,
+        /// τ_G.
+        base: f64,
+    },
     /// Expectation-maximisation on real data.
     Em,
     /// Gradient descent on a = logit q with this rate.
@@ -60,6 +64,10 @@ pub struct BoostTraining<'a> {
     pub rule: WeightRule,
     /// q stays above this.
     pub floor: f64,
+    /// logit q changes by no more than this at an update.
+    pub trust: f64,
+    /// Numbers in G1's latent vector.
+    pub latent: usize,
     /// Steps between updates of q.
     pub every: u64,
     /// Steps during which q stays.
@@ -82,6 +90,8 @@ pub struct Boosted {
     pub weight: f64,
     /// Effective share of a batch of fakes: n_eff / n by the component weights.
     pub effective_share: f64,
+    /// What was watched, at the last step.
+    pub watched: Vec<(&'static str, f64)>,
 }
 
 /// Trains G1 and q.
@@ -101,37 +111,40 @@ pub fn train(
     let kappa = from_candidate as f64 / batch as f64;
     let mut random = Randomness::new(streams);
     let mut base_noise = streams.stream("base noise");
-    let width = candidate.inputs();
     let mut net = Network::new(candidate, device);
     let mut optimizer = Optimizer::new(training.optimizer, steps);
     let mut average = Average::new(&net, training.ema);
-    let mut classifier = matches!(training.rule, WeightRule::Em)
-        .then(|| ComponentClassifier::new(reals.rows().width, steps, &mut streams.stream("classifier"), device));
     let sample = real_sample(reals, &mut streams.stream("mixture weight"));
+    let mut weigher = Weigher::new(training, &sample, streams);
+    let mut guard = Guard::new(description, reals, &sample, streams, device)?;
+    let mut tempering = Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams);
     let mut q = training.weight;
+    let mut watched = Vec::new();
 
     for step in 1..=steps {
         let real = reals.batch(&mut random.order, device);
         let base_rows = base.sample_encoded(from_base, &mut base_noise)?;
-        let base_rows =
-            Tensor::<2>::from_data(TensorData::new(base_rows, [from_base, description.coordinates.width()]), device);
-        let mut d_loss = None;
+        let base_rows = rows(base_rows, description.coordinates.width(), device);
+        let is_logged = step % LOG_EVERY == 0 || step == steps;
+        let mut last = None;
         for _ in 0..adversary.loss().critic_steps {
-            let z = latent(from_candidate, width, &mut random.noise, device);
+            let z = latent(from_candidate, training.latent, &mut random.noise, device);
             let mut pass = Pass::training(&mut random.dropout);
             let made = net.plain().forward(z, &mut pass);
             net.absorb(pass);
-            let rows = adversary.see(description, Tensor::cat(vec![base_rows.clone(), made], 0))?;
-            if let Some(classifier) = &mut classifier {
-                classifier.learn(&rows, from_base);
+            let encoded = Tensor::cat(vec![base_rows.clone(), made], 0);
+            let mut weights = component_weights(from_base, from_candidate, q, kappa);
+            if let Some(tempering) = &mut tempering {
+                weights.iter_mut().zip(tempering.weights(&encoded)?).for_each(|(weight, s)| *weight *= s);
             }
+            let seen = adversary.see(description, encoded.clone())?;
+            weigher.show(&seen, from_base);
             // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
-            let fake =
-                shuffled(&rows, &component_weights(from_base, from_candidate, q, kappa), &mut random.order, device);
-            d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
+            let fake = shuffled(&seen, &weights, &mut random.order, device);
+            last = Some((adversary.learn(&real, &fake, &mut random.order), encoded));
         }
 
-        let z = latent(batch, width, &mut random.noise, device);
+        let z = latent(batch, training.latent, &mut random.noise, device);
         let (loss, gradient) = {
             let (made, traced) = Traced::forward(&net, z, &mut Pass::training(&mut random.dropout));
             let weights = Tensor::<2>::ones([batch, 1], device) * q;
@@ -141,51 +154,32 @@ pub fn train(
         optimizer.update(&mut net, gradient);
         average.update(&net);
 
-        if step > training.warmup && step % training.every == 0 {
-            q = match (training.rule, &classifier) {
-                (WeightRule::Em, Some(classifier)) => {
-                    let ratios = classifier.log_ratios(&sample, reals.rows().width)?;
-                    expectation_maximisation(q, &ratios, training.floor, EM_ITERATIONS)
-                }
-                (WeightRule::Adversarial(rate), _) => {
-                    let z = latent(batch, width, &mut random.noise, device);
-                    let made = adversary.see(description, net.plain().forward(z, &mut Pass::evaluation()))?;
-                    let seen = adversary.see(description, base_rows)?;
-                    let d_real = adversary.logits(real.rows.clone());
-                    let signal = |rows| host(adversary.weight_signal(adversary.logits(rows), d_real.clone()));
-                    let (g1, g) = (signal(made)?[0], signal(seen)?[0]);
-                    adversarial_step(q, f64::from(g1 - g), rate * training.every as f64, training.floor)
-                }
-                _ => q,
-            };
+        if let Some((d_loss, encoded)) = last.filter(|_| is_logged) {
+            let d_loss = finite(d_loss, step, "discriminator's loss")?;
+            let weights = &component_weights(from_base, from_candidate, q, kappa);
+            watched = vec![("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?), ("q", q)];
+            if let Some(guard) = &mut guard {
+                watched.extend(guard.look(&adversary, &Fakes { encoded, weights, from_base })?);
+            }
+            report(step, &watched);
         }
-        if step % LOG_EVERY == 0 || step == steps {
-            let d_loss = d_loss.map_or(Ok(0.0), |loss| finite(loss, step, "discriminator's loss"))?;
-            report(step, &[("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?), ("q", q)]);
+        if training.rule != WeightRule::Fixed && step > training.warmup && step % training.every == 0 {
+            let averaged = average.network(&net);
+            q = weigher.next(q, [&net, &averaged], &adversary, &real, base_rows)?;
         }
     }
     let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
     let generator = average.network(&net).weights().ok_or_else(unreadable)?;
     check(&generator, steps)?;
     let effective_share = 1.0 / ((1.0 - q).powi(2) / (1.0 - kappa) + q * q / kappa);
-    Ok(Boosted {
-        generator,
-        discriminator: adversary.discriminator().ok_or_else(unreadable)?,
-        weight: q,
-        effective_share,
-    })
+    let discriminator = adversary.discriminator().ok_or_else(unreadable)?;
+    Ok(Boosted { generator, discriminator, weight: q, effective_share, watched })
 }
 
 /// p/(1 − κ) for G's fakes, then q/κ for G1's: their mean is 1.
 fn component_weights(from_base: usize, from_candidate: usize, q: f64, kappa: f64) -> Vec<f32> {
     let (base, candidate) = (((1.0 - q) / (1.0 - kappa)) as f32, (q / kappa) as f32);
     std::iter::repeat_n(base, from_base).chain(std::iter::repeat_n(candidate, from_candidate)).collect()
-}
-
-/// One step of gradient descent on a = logit q, dL/da = p q (E_G1 f − E_G f), kept within the floor.
-fn adversarial_step(q: f64, difference: f64, rate: f64, floor: f64) -> f64 {
-    let logit = (q / (1.0 - q)).ln() - rate * q * (1.0 - q) * difference;
-    (1.0 / (1.0 + (-logit).exp())).clamp(floor, 1.0 - floor)
 }
 
 /// The rows and their weights in a random order.
@@ -204,13 +198,6 @@ fn shuffled(rows: &Tensor<2>, weights: &[f32], rng: &mut ChaCha8Rng, device: &De
     }
 }
 
-/// Rows of real events drawn without strata.
-fn real_sample(reals: &Reals, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let rows = reals.rows();
-    let draw = |_| rows.row(rng.random_range(0..rows.len())).to_vec();
-    (0..rows.len().min(EM_EVENTS)).flat_map(draw).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,12 +212,5 @@ mod tests {
             let candidate_share: f64 = weights[base..].iter().map(|&w| f64::from(w)).sum::<f64>() / sum;
             assert!((candidate_share - q).abs() < 1e-6);
         }
-    }
-
-    #[test]
-    fn the_adversarial_step_lowers_the_weight_of_the_worse_component() {
-        assert!(adversarial_step(0.1, 1.0, 0.5, 1e-3) < 0.1);
-        assert!(adversarial_step(0.1, -1.0, 0.5, 1e-3) > 0.1);
-        assert!((adversarial_step(0.1, 1e9, 0.5, 1e-3) - 1e-3).abs() < 1e-12);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::value::{Fraction, NonNegative, OpenProbability, Positive, Width};
+use crate::value::{Fraction, NonNegative, OpenProbability, Positive, Probability, Width};
 
 /// A generator's architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +96,16 @@ pub struct StrataConfig {
     /// How the oversampling is compensated.
     #[serde(default)]
     pub weights: Weights,
+    /// The power of `tempered`: 1 is `exact`; towards 0 the tail counts for more.
+    #[serde(default = "StrataConfig::half")]
+    pub power: Probability,
+}
+
+impl StrataConfig {
+    /// The power of `tempered` where none is given: ½.
+    pub fn half() -> Probability {
+        Probability::try_from(0.5).unwrap_or_else(|_| unreachable!("a probability constant"))
+    }
 }
 
 /// How oversampled strata are weighted.
@@ -105,8 +115,21 @@ pub enum Weights {
     /// w = π/ρ: the expected loss is that of plain sampling, with less noise in the tail.
     #[default]
     Exact,
+    /// Reals weigh w^power in the place of w = π/ρ, and fakes weigh w^(power − 1): both terms of D's loss are multiplied by
+    /// the same s(x), so the optimum stays, and the tail counts for more.
+    Tempered,
     /// No weights: multiplies the tail by about ρ/π. Wrong, kept as a baseline.
     None,
+}
+
+/// A part of the data by its tail observable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Region {
+    /// Events above the tail's cut.
+    Tail,
+    /// All others.
+    Bulk,
 }
 
 /// An optimiser.

@@ -10,6 +10,7 @@ use super::{
     finite,
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
+    tempering::{Tempering, fake_weights},
 };
 use crate::{
     data::Description,
@@ -68,6 +69,7 @@ pub fn train(
     let mut optimizer = Optimizer::new(training.optimizer, steps);
     let mut average = Average::new(&net, training.ema);
     let ones = Tensor::<2>::ones([batch, 1], device);
+    let mut tempering = Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams);
 
     for step in 1..=steps {
         let mut real = reals.batch(&mut random.order, device);
@@ -80,7 +82,8 @@ pub fn train(
             let mut pass = Pass::training(&mut random.dropout);
             let made = net.plain().forward(z, &mut pass);
             net.absorb(pass);
-            let fake = Batch { rows: adversary.see(description, made)?, weights: ones.clone() };
+            let weights = fake_weights(tempering.as_mut(), &made, device)?;
+            let fake = Batch { rows: adversary.see(description, made)?, weights };
             d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
         }
 

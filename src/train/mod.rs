@@ -7,16 +7,23 @@ use burn::tensor::{Device, Tensor};
 
 use crate::model::{ModelError, derived::host};
 
+pub mod adagan;
 pub mod adversary;
 pub mod boost;
+pub mod classes;
 pub mod config;
 pub mod gan;
+mod guard;
 pub mod mixture;
 pub mod moments;
 pub mod optimizer;
 pub mod ratio;
 pub mod reals;
+pub mod selection;
+pub mod tail;
+mod tempering;
 pub mod vae;
+mod weigher;
 
 /// Steps between two looks at the losses: each costs a synchronisation with the device.
 pub const LOG_EVERY: u64 = 50;

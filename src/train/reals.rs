@@ -33,12 +33,36 @@ pub struct Strata {
     members: Vec<Vec<usize>>,
     counts: Vec<usize>,
     weights: Vec<f32>,
+    edges: Vec<f64>,
+    /// s of each stratum, where fakes weigh it too.
+    tempers: Option<Vec<f32>>,
+    /// Sums of the weights that single events are drawn by; empty where all events of a stratum are alike.
+    cumulative: Vec<f64>,
 }
 
 impl Strata {
     /// One stratum with all events.
     pub fn all(events: usize, batch: usize) -> Self {
-        Self { members: vec![(0..events).collect()], counts: vec![batch], weights: vec![1.0] }
+        let members = vec![(0..events).collect()];
+        Self {
+            members,
+            counts: vec![batch],
+            weights: vec![1.0],
+            edges: Vec::new(),
+            tempers: None,
+            cumulative: Vec::new(),
+        }
+    }
+
+    /// One stratum whose events are drawn in proportion to these weights: batches of another distribution, not importance
+    /// sampling of this one.
+    pub fn weighted(weights: &[f64], batch: usize) -> Self {
+        let mut sum = 0.0;
+        let cumulative = weights.iter().map(|weight| {
+            sum += weight;
+            sum
+        });
+        Self { cumulative: cumulative.collect(), ..Self::all(weights.len(), batch) }
     }
 
     /// Strata between the edges of an observable. An event on an edge belongs to the stratum above.
@@ -47,7 +71,7 @@ impl Strata {
             if config.edges.is_empty() { vec![cut] } else { config.edges.iter().map(|edge| edge.get()).collect() };
         let mut members = vec![Vec::new(); edges.len() + 1];
         for (event, value) in observable.iter().enumerate() {
-            members[edges.partition_point(|edge| edge <= value)].push(event);
+            members[stratum(&edges, *value)].push(event);
         }
         if let Some(empty) = members.iter().position(Vec::is_empty) {
             return Err(TrainError::Unusable(format!(
@@ -58,12 +82,32 @@ impl Strata {
         let counts = apportion(&shares, batch).ok_or_else(|| {
             TrainError::Unusable(format!("a batch of {batch} has no event for some of {} strata", shares.len()))
         })?;
-        let weight = |(members, &count): (&Vec<usize>, &usize)| match config.weights {
-            Weights::Exact => (members.len() as f64 / observable.len() as f64 / (count as f64 / batch as f64)) as f32,
-            Weights::None => 1.0,
+        let share = |&count: &usize| count as f64 / batch as f64;
+        let population = members.iter().map(|members| members.len() as f64 / observable.len() as f64);
+        let exact: Vec<f64> = population.zip(&counts).map(|(population, count)| population / share(count)).collect();
+        let (weights, tempers) = match config.weights {
+            Weights::Exact => (exact, None),
+            Weights::None => (vec![1.0; counts.len()], None),
+            Weights::Tempered => {
+                let power = config.power.get();
+                // The weights of reals average to 1, and so do those of fakes when they are distributed as the reals.
+                let sum: f64 = exact.iter().zip(&counts).map(|(w, count)| share(count) * w.powf(power)).sum();
+                let tempers = exact.iter().map(|w| (w.powf(power - 1.0) / sum) as f32).collect();
+                (exact.iter().map(|w| w.powf(power) / sum).collect(), Some(tempers))
+            }
         };
-        let weights = members.iter().zip(&counts).map(weight).collect();
-        Ok(Self { members, counts, weights })
+        let weights = weights.into_iter().map(|weight| weight as f32).collect();
+        Ok(Self { members, counts, weights, edges, tempers, cumulative: Vec::new() })
+    }
+
+    /// The edges between strata, ascending.
+    pub fn edges(&self) -> &[f64] {
+        &self.edges
+    }
+
+    /// s of each stratum, which multiplies the terms of reals and fakes alike; `None` where only reals are weighted.
+    pub fn tempers(&self) -> Option<&[f32]> {
+        self.tempers.as_deref()
     }
 
     /// Effective sample size of a batch over its size: (Σw)² / (n Σw²).
@@ -77,8 +121,23 @@ impl Strata {
     fn draw<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> impl Iterator<Item = (usize, f32)> + 'a {
         let slots = self.members.iter().zip(&self.counts).zip(&self.weights);
         let slots = slots.flat_map(|((members, &count), &weight)| std::iter::repeat_n((members, weight), count));
-        slots.map(|(members, weight)| (members[rng.random_range(0..members.len())], weight))
+        slots.map(|(members, weight)| (self.pick(members, rng), weight))
     }
+
+    fn pick(&self, members: &[usize], rng: &mut ChaCha8Rng) -> usize {
+        match self.cumulative.last() {
+            Some(total) => {
+                let at = rng.random::<f64>() * total;
+                self.cumulative.partition_point(|&sum| sum <= at).min(self.cumulative.len() - 1)
+            }
+            None => members[rng.random_range(0..members.len())],
+        }
+    }
+}
+
+/// The stratum of a value: an event on an edge belongs to the stratum above.
+pub(super) fn stratum(edges: &[f64], value: f64) -> usize {
+    edges.partition_point(|&edge| edge <= value)
 }
 
 /// Whole numbers in proportion to the shares that sum to `total`, each at least 1 (largest remainder).
@@ -183,6 +242,51 @@ mod tests {
         let strata =
             Strata::new(&config(r#"{"shares": [0.5, 0.5], "weights": "none"}"#), &observable(), 2.0, 64).unwrap();
         assert_eq!(strata.weights, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn tempered_weights_multiply_reals_and_fakes_alike_so_the_discriminator_keeps_its_optimum() {
+        let text = r#"{"edges": [1.5, 2.0], "shares": [0.5, 0.3, 0.2], "weights": "tempered", "power": 0.25}"#;
+        let values: Vec<f64> = (0..100).map(|i| if i < 80 { 1.0 } else { 1.5 + f64::from(i / 95) }).collect();
+        let strata = Strata::new(&config(text), &values, 2.0, 100).unwrap();
+        let tempers = strata.tempers().unwrap();
+        let population = [0.8, 0.15, 0.05];
+        for k in 0..3 {
+            // With a logit of its own in each stratum, L_D is least at d = ln(ρ_k W_k / μ_k s_k) for shares μ of the fakes;
+            // D* = r/(r + m) asks for ln(π_k / μ_k).
+            let drawn = strata.counts[k] as f64 / 100.0 * f64::from(strata.weights[k]);
+            assert!((drawn / f64::from(tempers[k]) - population[k]).abs() < 1e-6);
+        }
+        // W ∝ w^0.25 between strata, with w = π/ρ.
+        let ratio = (0.8f64 / 0.5 / (0.05 / 0.2)).powf(0.25);
+        assert!((f64::from(strata.weights[0] / strata.weights[2]) - ratio).abs() < 1e-6);
+        let mean = |weights: &[f32], shares: [f64; 3]| -> f64 {
+            weights.iter().zip(shares).map(|(&w, share)| f64::from(w) * share).sum()
+        };
+        assert!((mean(&strata.weights, [0.5, 0.3, 0.2]) - 1.0).abs() < 1e-6);
+        assert!((mean(tempers, population) - 1.0).abs() < 1e-6);
+        assert!(tempers[2] > tempers[1] && tempers[1] > tempers[0], "the tail counts for more");
+    }
+
+    #[test]
+    fn tempering_with_power_one_is_exact() {
+        let of = |rest: &str| {
+            let text = format!(r#"{{"shares": [0.5, 0.5], {rest}}}"#);
+            Strata::new(&config(&text), &observable(), 2.0, 64).unwrap()
+        };
+        let tempered = of(r#""weights": "tempered", "power": 1.0"#);
+        assert_eq!(tempered.weights, of(r#""weights": "exact""#).weights);
+        assert_eq!(tempered.tempers().unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn weighted_events_are_drawn_in_proportion_and_those_of_weight_zero_never() {
+        let strata = Strata::weighted(&[0.0, 0.3, 0.0, 0.1, 0.0], 400);
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut drawn = [0usize; 5];
+        (0..100).for_each(|_| strata.draw(&mut rng).for_each(|(event, _)| drawn[event] += 1));
+        assert_eq!((drawn[0], drawn[2], drawn[4]), (0, 0, 0));
+        assert!((drawn[1] as f64 / 40_000.0 - 0.75).abs() < 0.01, "{drawn:?}");
     }
 
     #[test]
