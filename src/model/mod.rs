@@ -220,7 +220,21 @@ impl Model {
                 rows[event * width..(event + 1) * width].copy_from_slice(row);
             }
         }
+        self.symmetrise(&mut rows, &mut again);
         Ok(rows)
+    }
+
+    /// Negates the coordinates of each exact symmetry with probability one half: what a generator has learnt that is odd under it is
+    /// noise, and averages out.
+    fn symmetrise(&self, rows: &mut [f32], rng: &mut ChaCha8Rng) {
+        let symmetries = &self.description.symmetries;
+        for row in rows.chunks_exact_mut(self.description.coordinates.width()) {
+            for set in symmetries {
+                if rng.random::<bool>() {
+                    set.iter().for_each(|&column| row[column] = -row[column]);
+                }
+            }
+        }
     }
 
     /// What a component makes of latent vectors, `[events × width]`.
