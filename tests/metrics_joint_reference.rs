@@ -19,7 +19,7 @@ struct Reference {
     small: Vec<Small>,
     lines: Vec<Line>,
     whole: Vec<Whole>,
-    area: Area,
+    area: Curve,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +57,7 @@ struct Whole {
 }
 
 #[derive(Deserialize)]
-struct Area {
+struct Curve {
     scores: Vec<f64>,
     classes: Vec<bool>,
     area: f64,
@@ -109,14 +109,16 @@ fn precision_recall_density_and_coverage_are_those_of_prdc() {
                 (ours.density, theirs.density),
                 (ours.coverage, theirs.coverage),
             ];
-            pairs.into_iter().for_each(|(ours, theirs)| assert_close(ours, theirs, 1e-12));
+            for (ours, theirs) in pairs {
+                assert_close(ours, theirs, 1e-12);
+            }
         }
     }
 }
 
 #[test]
 fn the_area_under_the_roc_curve_is_that_of_scikit_learn() {
-    let Area { scores, classes, area } = reference().area;
+    let Curve { scores, classes, area } = reference().area;
     assert_close(classifier::area(&scores, &classes).unwrap(), area, 1e-12);
 }
 

@@ -46,7 +46,7 @@ impl Workshop {
         let notices = &mut self.notices;
         let mut context = Context {
             inputs: by_role,
-            sources: BTreeMap::new(),
+            sources: stage.sources().iter().map(|source| (source.field.to_owned(), source.path.to_owned())).collect(),
             streams: Streams::new(seed, kind),
             device,
             out: out.clone(),
@@ -327,6 +327,32 @@ fn a_diverging_training_is_an_error_that_says_what_to_do() {
     });
     let error = shop.try_run(1, "train_gan", fields, &[("data", &data)]).unwrap_err().to_string();
     assert!(error.contains("diverged") && error.contains("optimizer.rate"), "{error}");
+}
+
+#[test]
+fn a_weighted_truth_judges_models_and_has_the_test_events_for_its_floor() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let model = shop.frozen(&data, 5);
+    // The Pareto law of the events above 1.5, P(x0 > x) = x⁻³, in 500 events of equal weight; all events have 2 pb.
+    let share = 1.5_f64.powi(-3);
+    let event =
+        |i: u32| format!("{},{}\n", (share * (f64::from(i) + 0.5) / 500.0).powf(-1.0 / 3.0), 2.0 * share / 500.0);
+    let path = shop.folder.path().join("truth.csv");
+    fs::write(&path, format!("x0,weight\n{}", (0..500).map(event).collect::<String>())).unwrap();
+    let fields = serde_json::json!({
+        "data": "d", "models": ["m"], "metrics": ["truth", "ks"],
+        "truth": {
+            "file": path, "observable": "x0", "weight": "weight", "edges": [1.5, 2.0, 3.0, 5.0], "cross_section": 2.0,
+            "normalisation": 0.01
+        },
+    });
+    let (_, metrics) = shop.run("evaluate", fields, &[("data", &data), ("models", &model)]);
+    assert!(metrics["floor.truth_chi2_ndf"] < 4.0 && metrics["floor.truth_w1"] < 0.2, "{metrics:?}");
+    assert!(metrics["models[0].truth_chi2_ndf"] > metrics["floor.truth_chi2_ndf"], "five steps make no generator");
+    assert!((metrics["floor.truth_ratio.1.5"] - 1.0).abs() < 0.5);
+    assert!(metrics["floor.truth_w1_low"] <= metrics["floor.truth_w1"]);
+    assert!(metrics.keys().all(|name| !name.contains("chi2_ndf.") && !name.contains("tail")), "only what was chosen");
 }
 
 #[test]

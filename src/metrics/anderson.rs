@@ -13,7 +13,7 @@ pub fn two_sample(a: &[f64], b: &[f64]) -> Option<f64> {
     let sum: f64 = ties
         .iter()
         .map(|tie| {
-            let (here, below) = (tie.in_a + tie.in_b, tie.below_a + tie.below_b + (tie.in_a + tie.in_b) / 2.0);
+            let (here, below) = (tie.in_a + tie.in_b, tie.below_a + tie.below_b + f64::midpoint(tie.in_a, tie.in_b));
             let term = |events: f64, below_in: f64| (total * below_in - below * events).powi(2) / events;
             let squares = term(n, tie.below_a + tie.in_a / 2.0) + term(m, tie.below_b + tie.in_b / 2.0);
             here / total * squares / (below * (total - below) - total * here / 4.0)

@@ -7,7 +7,10 @@
 use rand::{Rng, RngExt};
 use rand_distr::{Binomial, Distribution};
 
-use super::tail::{quantile, quantile_of};
+use super::{
+    sorted,
+    tail::{quantile, quantile_of},
+};
 
 /// The share of the replicas inside an interval.
 pub const LEVEL: f64 = 0.95;
@@ -32,6 +35,7 @@ impl Top {
     }
 
     /// A bootstrap replica of the sample, as far as it falls into this top.
+    #[must_use]
     pub fn replica(&self, rng: &mut impl Rng) -> Self {
         let share = self.values.len() as f64 / self.size.max(1) as f64;
         let drawn = Binomial::new(self.size as u64, share.min(1.0)).map_or(0, |law| law.sample(rng));
@@ -78,12 +82,15 @@ pub fn percentile(mut replicas: Vec<f64>) -> Option<Interval> {
     Some(Interval { low: quantile(&replicas, outside)?, high: quantile(&replicas, 1.0 - outside)? })
 }
 
-/// The percentile interval mirrored at the number itself, as `scipy.stats.bootstrap(method="basic")`, cut off at 0: for
-/// distances, which noise only lengthens. Replicas are noisier than the sample, so their percentiles would lie too high; the
-/// mirror takes that excess off.
-pub fn basic(value: f64, replicas: Vec<f64>) -> Option<Interval> {
+/// The percentile interval of a distance, moved until the replicas' median is the number itself, and cut off at 0.
+///
+/// Noise only lengthens distances, and replicas are noisier than the sample: as they are, their percentiles may all lie above
+/// the number. The interval shows how far the number would scatter; what noise alone makes of it, the floor shows.
+pub fn around(value: f64, mut replicas: Vec<f64>) -> Option<Interval> {
+    replicas.retain(|value| value.is_finite());
+    let shift = value - quantile(&sorted(&replicas), 0.5)?;
     let Interval { low, high } = percentile(replicas)?;
-    Some(Interval { low: (2.0 * value - high).max(0.0), high: (2.0 * value - low).max(0.0) })
+    Some(Interval { low: (low + shift).max(0.0), high: (high + shift).max(0.0) })
 }
 
 #[cfg(test)]
@@ -128,12 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn the_basic_interval_mirrors_the_percentiles_and_stays_above_zero() {
+    fn the_interval_of_a_distance_holds_it_and_stays_above_zero() {
         let replicas: Vec<f64> = (0..=1000).map(|i| f64::from(i) / 1000.0).collect();
         let middle = percentile(replicas.clone()).unwrap();
         assert!((middle.low - 0.025).abs() < 1e-12 && (middle.high - 0.975).abs() < 1e-12);
-        let mirrored = basic(0.4, replicas).unwrap();
-        assert!(mirrored.low == 0.0 && (mirrored.high - 0.775).abs() < 1e-12);
+        let moved = around(0.4, replicas).unwrap();
+        assert!(moved.low == 0.0 && (moved.high - 0.875).abs() < 1e-12);
         assert_eq!(percentile(vec![f64::NAN; 100]), None);
+        assert_eq!(around(1.0, Vec::new()), None);
     }
 }

@@ -137,7 +137,7 @@ pub fn two_sample_weighted_merged(n: &[f64], n_squares: &[f64], m: &[f64], m_squ
     }
     let (total_n, total_m) = totals(n, m)?;
     let size = |total: f64, squares: &[f64]| total * total / squares.iter().sum::<f64>();
-    let half = (size(total_n, n_squares) + size(total_m, m_squares)) / 2.0;
+    let half = f64::midpoint(size(total_n, n_squares), size(total_m, m_squares));
     let [n_share, m_share] =
         [(n, total_n), (m, total_m)].map(|(sums, total)| sums.iter().map(|sum| half * sum / total).collect::<Vec<_>>());
     let groups = merged(&n_share, &m_share, LEAST);

@@ -88,7 +88,9 @@ impl<'a> Drawn<'a> {
         let mut drawn = index::sample(&mut rng, all, most.min(all)).into_vec();
         drawn.shuffle(&mut rng);
         if let Some(rows) = rows {
-            drawn.iter_mut().for_each(|place| *place = rows[*place]);
+            for place in &mut drawn {
+                *place = rows[*place];
+            }
         }
         Self { events, rows: drawn }
     }

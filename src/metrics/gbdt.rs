@@ -3,15 +3,13 @@
 //! After LightGBM (Ke et al. 2017) and scikit-learn's `HistGradientBoostingClassifier`, whose defaults [`Config`] keeps but
 //! for the number of trees: logistic loss, 255 bins of equal share, trees that grow at their best leaf, no regularisation,
 //! early stopping on a validation part. Nothing here is random, and threads share out features, so results do not depend on
-//! them. The crates that do this either hang on the machine's load and memory or are no longer kept, and a version of theirs
-//! would change results under an unchanged cache key.
-
-use rayon::prelude::*;
+//! them. Written here because a number in the cache must follow from its key alone: perpetual fits its model to the memory and
+//! time that it finds, and a newer version of any crate could grow other trees under the same key.
 
 mod bins;
 mod tree;
 
-use bins::{Binned, Bins};
+use bins::Bins;
 use tree::{Grower, Tree};
 
 /// How to grow trees.

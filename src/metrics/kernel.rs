@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn sums_of_monomials_are_sums_over_pairs() {
         let (one, other) = ([0.5, -1.0, 2.0, 0.25, 1.5, 1.0], [1.0, 0.0, -0.5, 3.0]);
-        let kernel = |a: &[f64], b: &[f64]| ((a[0] * b[0] + a[1] * b[1]) / 2.0 + 1.0).powi(4);
+        let kernel = |a: &[f64], b: &[f64]| (f64::midpoint(a[0] * b[0], a[1] * b[1]) + 1.0).powi(4);
         let mean = |a: &[f64], b: &[f64], same: bool| {
             let pairs = a.chunks(2).enumerate().flat_map(|(i, x)| b.chunks(2).enumerate().map(move |(j, y)| (i, x, j, y)));
             let kept: Vec<f64> = pairs.filter(|(i, _, j, _)| !same || i != j).map(|(_, x, _, y)| kernel(x, y)).collect();

@@ -106,7 +106,7 @@ pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
         distances.extend(replica.distance());
         shares.iter().zip(&mut deviations).for_each(|(&share, found)| found.extend(replica.deviation(share)));
     }
-    numbers.put_interval("tail_w1", w1.and_then(|value| bootstrap::basic(value, distances)));
+    numbers.put_interval("tail_w1", w1.and_then(|value| bootstrap::around(value, distances)));
     for (share, found) in shares.into_iter().zip(deviations) {
         numbers.put_interval(&format!("qq_{share}"), bootstrap::percentile(found));
     }

@@ -16,7 +16,9 @@ fn numbers(test: &[Vec<f64>], sample: &[Vec<f64>], cut: f64) -> std::collections
     let effort = Effort { classifier_events: 1000, neighbour_events: 100, replicas: 30 };
     let comparison = Comparison { bench: &bench, sample: &sample, streams: &streams, effort };
     let mut numbers = Numbers::default();
-    METRICS.iter().for_each(|metric| (metric.measure)(&comparison, &mut numbers));
+    for metric in METRICS {
+        (metric.measure)(&comparison, &mut numbers);
+    }
     numbers.into_map()
 }
 

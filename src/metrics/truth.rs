@@ -137,7 +137,7 @@ pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
     numbers.put("truth_w1", distance);
     let mut rng = comparison.streams.stream("bootstrap truth");
     let replicas = (0..comparison.effort.replicas).filter_map(|_| truth.top_distance(&top.replica(&mut rng)));
-    numbers.put_interval("truth_w1", bootstrap::basic(distance, replicas.collect()));
+    numbers.put_interval("truth_w1", bootstrap::around(distance, replicas.collect()));
 }
 
 #[cfg(test)]

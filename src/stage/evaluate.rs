@@ -137,7 +137,7 @@ impl StageKind for Evaluate {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        let truth = self.truth.iter().flat_map(TruthChoice::problems);
+        let truth = self.truth.iter().filter_map(TruthChoice::problem);
         self.wrong_models().into_iter().chain(self.wrong_metrics()).chain(truth).collect()
     }
 

@@ -1,6 +1,6 @@
 //! Features in at most 255 bins of about equal share.
 
-use super::*;
+use rayon::prelude::*;
 
 /// Most bins of a feature: a bin fits a byte.
 const BINS: usize = 255;

@@ -1,6 +1,11 @@
 //! One tree: grown leaf by leaf, the one first whose split lowers the loss most.
 
-use super::*;
+use rayon::prelude::*;
+
+use super::{
+    Config, Slope,
+    bins::{Binned, Bins},
+};
 
 /// The least sum of second derivatives in a leaf.
 const LEAST_CURVATURE: f64 = 1e-3;
@@ -106,7 +111,9 @@ impl<'a> Grower<'a> {
     pub(super) fn grow(&mut self, slopes: &[Slope], scores: &mut [f64]) -> Option<Tree> {
         self.order = (0..slopes.len() as u32).collect();
         let mut sums = Sums::default();
-        slopes.iter().for_each(|&slope| sums.add(slope));
+        for &slope in slopes {
+            sums.add(slope);
+        }
         let mut nodes = vec![Node::Leaf(0.0)];
         let histograms = self.histograms(0, slopes.len(), slopes);
         let mut leaves = vec![self.leaf(0, (0, slopes.len()), sums, histograms)];
@@ -126,7 +133,7 @@ impl<'a> Grower<'a> {
             nodes[leaf.node] = Node::Leaf(value);
             self.order[leaf.from..leaf.to].iter().for_each(|&event| scores[event as usize] += value);
         }
-        (nodes.len() > 1).then(|| Tree { nodes, features: self.events.columns.len() })
+        (nodes.len() > 1).then_some(Tree { nodes, features: self.events.columns.len() })
     }
 
     /// Splits a leaf in two. The histograms of the smaller child are filled, those of the other are what is left.
@@ -164,7 +171,9 @@ impl<'a> Grower<'a> {
         let order = &self.order[from..to];
         let fill = |(feature, column): (usize, &Vec<u8>)| {
             let mut bins = vec![Sums::default(); self.bins.of(feature)];
-            order.iter().for_each(|&event| bins[usize::from(column[event as usize])].add(slopes[event as usize]));
+            for &event in order {
+                bins[usize::from(column[event as usize])].add(slopes[event as usize]);
+            }
             bins
         };
         let columns = &self.events.columns;

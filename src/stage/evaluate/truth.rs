@@ -49,7 +49,7 @@ impl TruthChoice {
     }
 
     /// What is wrong with the fields as they stand.
-    pub(super) fn problems(&self) -> Option<Problem> {
+    pub(super) fn problem(&self) -> Option<Problem> {
         let message = "the edges of bins must be at least two and ascend";
         Binning::new(self.edges()).is_none().then(|| Problem::new("truth.edges", message))
     }
@@ -120,5 +120,44 @@ impl TruthChoice {
         truth.ok_or_else(|| {
             of_file(format!("no weighted event has `{}` above {lowest}, the first of `edges`", self.observable))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(observable: &str, edges: &[f64]) -> TruthChoice {
+        let fields = serde_json::json!({
+            "file": "t.csv", "observable": observable, "weight": "w", "edges": edges, "cross_section": 5.0
+        });
+        serde_json::from_value(fields).unwrap()
+    }
+
+    #[test]
+    fn edges_that_do_not_ascend_are_a_problem() {
+        assert_eq!(choice("m", &[2.0, 1.0]).problem().unwrap().field, "truth.edges");
+        assert_eq!(choice("m", &[1.0, 2.0]).problem(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_is_told_at_its_place_before_anything_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        let said = |observable: &str, edges: &[f64]| choice(observable, edges).preflight(&path);
+        assert_eq!(said("m", &[1.0, 2.0]).unwrap().field, FIELD);
+        for (content, observable, edges, field, message) in [
+            ("m,w\n1.5,1\n", "mm", [1.0, 2.0], "truth.observable", "the column `mm` is not among"),
+            ("m,v\n1.5,1\n", "m", [1.0, 2.0], "truth.weight", "the column `w` is not among"),
+            ("m,w\n1.5,-1\n", "m", [1.0, 2.0], FIELD, "the weight in row 1 is negative"),
+            ("m,w\n1.5,4\n1.5,4\n", "m", [1.0, 2.0], FIELD, "give both in one unit"),
+            ("m,w\n1.5,1\n", "m", [3.0, 4.0], FIELD, "no weighted event has `m` above 3"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let problem = said(observable, &edges).unwrap();
+            assert!(problem.field == field && problem.message.contains(message), "{problem:?}");
+        }
+        std::fs::write(&path, "m,w\n1.5,1\n0.2,3\n").unwrap();
+        assert_eq!(said("m", &[1.0, 2.0]), None);
     }
 }
