@@ -66,6 +66,9 @@ macro_rules! counted {
         pub struct $name($inner);
 
         impl $name {
+            /// Once.
+            pub const ONE: Self = Self(1);
+
             /// The number.
             pub fn get(self) -> $inner {
                 self.0
@@ -104,3 +107,41 @@ counted!(
     /// Events to make: 1 to 10⁹.
     EventCount, usize, 1_000_000_000, "a number of events from 1 to 1,000,000,000"
 );
+counted!(
+    /// Seeds that a pipeline is run with: 1 to 100.
+    ReplicaCount, usize, 100, "a number of replicas from 1 to 100"
+);
+counted!(
+    /// Rounds of boosting: 1 to 100.
+    RoundCount, usize, 100, "a number of rounds from 1 to 100"
+);
+
+/// Bootstrap samples: 0 to 100,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Resamples(usize);
+
+impl Resamples {
+    /// The number.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Resamples {
+    type Error = String;
+
+    fn try_from(value: u64) -> Result<Self, String> {
+        if value <= 100_000 {
+            Ok(Self(value as usize))
+        } else {
+            Err(format!("{value} is not a number of bootstrap samples from 0 to 100,000"))
+        }
+    }
+}
+
+impl From<Resamples> for u64 {
+    fn from(value: Resamples) -> u64 {
+        value.0 as u64
+    }
+}

@@ -60,6 +60,10 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "train_gan",
         "boost",
         "evaluate",
+        "aggregate",
+        "replicas",
+        "rounds: 3",
+        "@round1",
         "models",
         "events",
         "steps",
@@ -95,7 +99,7 @@ proptest! {
 
     #[test]
     fn any_override_is_taken_or_refused(key in "[a-z._0-9]{0,12}", field in piece(), value in ".{0,12}") {
-        let overrides = [(key.clone(), value.clone()), (format!("base.{field}.{key}"), value.clone()), (field.into(), value)];
+        let overrides = [(key.clone(), value.clone()), (format!("base.{field}.{key}"), value.clone()), (field.into(), value.clone()), ("replicas".into(), value.clone()), ("boosted.rounds".into(), value)];
         read(QUICKSTART.as_bytes(), &overrides);
     }
 }

@@ -5,6 +5,7 @@ The test tests/metrics_reference.rs holds the metrics of this program to these n
 """
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,52 @@ def top_w1(a, b, u):
     return float(np.sum(np.diff(breaks) * np.abs(step_quantile(a, middle) - step_quantile(b, middle))) / u)
 
 
+def weighted_top_w1(a, b, w, u):
+    """top_w1 against weighted events: the breaks of their quantile function are cumulated weights."""
+    down = np.argsort(b)[::-1]
+    reach = np.cumsum(w[down]) / w.sum()
+    breaks = np.unique(np.concatenate([[0, u], np.arange(len(a) + 1) / len(a), reach]))
+    breaks = breaks[breaks <= u]
+    middle = (breaks[1:] + breaks[:-1]) / 2
+    top_a = np.sort(a)[::-1][np.minimum((middle * len(a)).astype(int), len(a) - 1)]
+    top_b = b[down][np.minimum(np.searchsorted(reach, middle), len(b) - 1)]
+    return float(np.sum(np.diff(breaks) * np.abs(top_a - top_b)) / u)
+
+
+def anderson(a, b):
+    """The midrank statistic; none where scipy has none (fewer than four events divide by zero)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(stats.anderson_ksamp([a, b], variant="midrank").statistic)
+
+
+def anderson_upper(a, b):
+    """nm/N times the sum over values z but the largest of (share at z) (F - G)^2 / (1 - H)."""
+    both = np.sort(np.concatenate([a, b]))
+    z, times = np.unique(both, return_counts=True)
+    f, g = (np.searchsorted(np.sort(s), z, "right") / len(s) for s in (a, b))
+    h = np.cumsum(times) / len(both)
+    inner = times[:-1] / len(both) * (f[:-1] - g[:-1]) ** 2 / (1 - h[:-1])
+    return float(len(a) * len(b) / len(both) * inner.sum())
+
+
+def merged_weighted(wn, wn2, wm, wm2):
+    """The weighted chi-squared after joining bins from the top until the common shape expects ten effective events of both."""
+    half = (wn.sum() ** 2 / wn2.sum() + wm.sum() ** 2 / wm2.sum()) / 2
+    expected = half * (wn / wn.sum() + wm / wm.sum())
+    groups, end = [], len(wn)
+    for i in range(len(wn))[::-1]:
+        if expected[i:end].sum() >= 10:
+            groups.append((i, end))
+            end = i
+    groups[-1] = (0, groups[-1][1])
+    n, n2, m, m2 = ([x[i:j].sum() for i, j in groups] for x in (wn, wn2, wm, wm2))
+    n, n2, m, m2 = map(np.array, (n, n2, m, m2))
+    total_n, total_m = n.sum(), m.sum()
+    value = float(np.sum((total_m * n - total_n * m) ** 2 / (total_m**2 * n2 + total_n**2 * m2)))
+    return {"chi2": value, "ndf": len(groups) - 1, "p": float(stats.chi2.sf(value, len(groups) - 1))}
+
+
 def weighted_ks(a, wa, b, wb):
     """The distance of the weighted distribution functions, and kstwo at the effective sizes."""
     points = np.concatenate([a, b])
@@ -63,7 +110,11 @@ def pair(a, b):
         "a_weights": wa.tolist(),
         "b_weights": wb.tolist(),
         "weighted_ks": weighted_ks(a, wa, b, wb),
+        "anderson": anderson(a, b),
+        "anderson_upper": anderson_upper(a, b),
         "w1": float(stats.wasserstein_distance(a, b)),
+        "weighted_w1": float(stats.wasserstein_distance(a, b, v_weights=wb)),
+        "weighted_top_w1": [{"u": u, "value": weighted_top_w1(a, b, wb, u)} for u in (0.5, 0.137, 0.02)],
         "top_w1": [{"u": u, "value": top_w1(a, b, u)} for u in (1.0, 0.5, 0.137, 0.02)],
         "quantiles": [{"p": p, "value": float(np.quantile(a, p))} for p in (0.0, 0.01, 0.25, 0.5, 0.9, 0.999, 1.0)],
         "cut": cut,
@@ -74,7 +125,7 @@ def pair(a, b):
 def histograms():
     """Counts of two samples, unit weights and not, in numpy's bins."""
     cases = []
-    for size_n, size_m, bins in ((400, 400, 6), (900, 300, 12), (90, 1000, 4)):
+    for size_n, size_m, bins in ((400, 400, 6), (900, 300, 12), (90, 1000, 4), (60, 70, 12)):
         a, b = rng.exponential(size=size_n).round(4), rng.exponential(1.1, size=size_m).round(4)
         edges = np.concatenate([[0.02], -np.log1p(-np.arange(1, bins) / bins).round(4), [4.0]])
         n, m = (np.histogram(s, edges)[0].astype(float) for s in (a, b))
@@ -91,6 +142,7 @@ def histograms():
             "edges": edges.tolist(), "n": n.tolist(), "m": m.tolist(),
             "two_sample": {"chi2": float(exact.statistic), "ndf": int(exact.dof), "p": float(exact.pvalue)},
             "generated_as_expectation": {"chi2": float(gan.statistic), "ndf": bins - 1, "p": float(gan.pvalue)},
+            "weighted_merged": merged_weighted(wn, wn2, wm, wm2),
             "weighted": {"chi2": weighted, "ndf": bins - 1, "p": float(stats.chi2.sf(weighted, bins - 1))},
         })
     return cases

@@ -16,7 +16,9 @@ impl Check {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         pipeline.preflight(&(0..pipeline.stages.len()).collect::<Vec<_>>())?;
-        print(&format!("{}: valid, {}", self.pipeline.file.display(), count(pipeline.stages.len(), "stage")))?;
+        let (named, all) = (pipeline.named, pipeline.stages.len());
+        let expanded = if all > named { format!("; {all} with rounds and replicas") } else { String::new() };
+        print(&format!("{}: valid, {}{expanded}", self.pipeline.file.display(), count(named, "stage")))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -15,7 +15,7 @@ use super::{
     arguments::{CacheArgs, PipelineArgs},
     failure::STALE,
     output::{print, print_json},
-    text::columns,
+    text::{columns, several},
 };
 
 #[derive(Args)]
@@ -84,7 +84,7 @@ fn text(plan: &Made) -> String {
             StageState::Cached { key, .. } => ("cached", key.digest().short()),
             StageState::Run { why, .. } => ("run", reasons(why)),
             StageState::DependsOn { stages, why } => {
-                let on = format!("on {}", stages.join(", "));
+                let on = format!("on {}", several(stages));
                 ("depends", if why.is_empty() { on } else { format!("{on}; {}", reasons(why)) })
             }
         };

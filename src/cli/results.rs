@@ -1,13 +1,15 @@
-//! What is shown after a run: a table for each evaluation, and its plots in `results/PIPELINE/STAGE`.
+//! What is shown after a run: a table for each study and each evaluation that is in none, and its plots in
+//! `results/PIPELINE/STAGE`. The plots of a study are those of its first evaluation.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use pgan_pipe::{
-    pipeline::Pipeline,
+    pipeline::{Declared, Pipeline},
     plan::{Plan, StageState},
     report::{self, Evaluation, plot},
     stage::Stage,
@@ -21,16 +23,25 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
     if !pipeline.stages.iter().any(|declared| matches!(declared.stage, Stage::Evaluate(_))) {
         return Ok(());
     }
-    for stage in Plan::make(pipeline, store, targets, &[])?.stages {
-        let (StageState::Cached { record, .. }, Stage::Evaluate(evaluate)) =
-            (&stage.state, &pipeline.stages[stage.index].stage)
-        else {
-            continue;
+    let plan = Plan::make(pipeline, store, targets, &[])?;
+    let in_study: HashSet<usize> = plan
+        .stages
+        .iter()
+        .filter(|stage| matches!(pipeline.stages[stage.index].stage, Stage::Aggregate(_)))
+        .flat_map(|stage| stage.inputs.iter().map(|&(_, evaluation)| evaluation))
+        .collect();
+    for stage in plan.stages.iter().filter(|stage| !in_study.contains(&stage.index)) {
+        let StageState::Cached { record, .. } = &stage.state else { continue };
+        let Declared { stage: kind, models, .. } = &pipeline.stages[stage.index];
+        let text = match kind {
+            Stage::Evaluate(_) => report::summary(&record.metrics, models),
+            Stage::Aggregate(study) => report::study(&record.metrics, models, study.primary, study.margin.get()),
+            _ => continue,
         };
         let folder = Path::new("results").join(&pipeline.name).join(&stage.name);
-        let written = plots(store, record, &evaluate.models, &folder);
+        let written = plots(store, record, models, &folder);
         if !quiet {
-            say(&format!("\n{}\n{}", stage.name, report::summary(&record.metrics, &evaluate.models)));
+            say(&format!("\n{}\n{text}", stage.name));
         }
         match written {
             Ok(paths) if !quiet => paths.iter().for_each(|path| say(&format!("plot: {}", path.display()))),

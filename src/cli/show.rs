@@ -80,7 +80,7 @@ fn to_json(stage: &PlannedStage, pipeline: &Pipeline) -> Result<serde_json::Valu
     if let (Some(line), serde_json::Value::Object(fields)) = (line.as_object_mut(), fields) {
         line.extend(fields);
     }
-    line["metrics"] = json!(named_metrics(&pipeline.stages[stage.index].stage, &record.metrics));
+    line["metrics"] = json!(named_metrics(&pipeline.stages[stage.index].models, &record.metrics));
     Ok(line)
 }
 
@@ -108,7 +108,7 @@ fn text(stage: &PlannedStage, pipeline: &Pipeline) -> String {
         rows.push([format!("file {name}"), format!("{}, {}", bytes(output.size), output.digest.short())]);
     }
     rows.extend(record.notices.iter().map(|notice| ["notice".to_owned(), notice.clone()]));
-    let metrics = named_metrics(&pipeline.stages[stage.index].stage, &record.metrics);
+    let metrics = named_metrics(&pipeline.stages[stage.index].models, &record.metrics);
     rows.extend(metrics.into_iter().map(|(name, value)| [name, number(value)]));
     title + &columns(&rows)
 }

@@ -15,7 +15,7 @@ use super::{
     failure::STALE,
     output::{print, print_json},
     plan::reasons,
-    text::{bytes, columns, since},
+    text::{bytes, columns, several, since},
 };
 
 #[derive(Args)]
@@ -77,7 +77,7 @@ impl<'a> State<'a> {
             (StageState::Cached { record, .. }, _) => {
                 format!("{}, {}", bytes(record.size()), since(&record.provenance.started))
             }
-            (StageState::DependsOn { stages, .. }, _) => format!("for {}", stages.join(", ")),
+            (StageState::DependsOn { stages, .. }, _) => format!("for {}", several(stages)),
             (_, Work::Running(holder, mark)) => {
                 format!("{holder}{}", mark.as_ref().map_or_else(String::new, |mark| format!(", {}", at(mark))))
             }

@@ -54,6 +54,16 @@ pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Names in a line; of many, the first and the last ones.
+pub(super) fn several(names: &[String]) -> String {
+    match names {
+        [first, second, .., last] if names.len() > 6 => {
+            format!("{first}, {second}, … {last} ({} in all)", names.len())
+        }
+        _ => names.join(", "),
+    }
+}
+
 /// Rows as columns of equal width, two blanks apart, indented by two.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -16,8 +16,10 @@ use super::{DataError, Table, column, dijet, single};
 
 /// The threshold of both jets' pT, in GeV: the smallest pT that `dijet` coordinates can express.
 pub const PT_THRESHOLD: f64 = 250.0;
-/// Added inside the logarithms of ln(pT2/250), ln(pT1/pT2) and π − |φ2|, which may be 0.
-pub const LOG_OFFSET: f64 = 0.01;
+/// Scales of ln(pT2/250), ln(pT1/pT2) and π − |φ2| (radians), near their means in QCD events above the threshold.
+pub const EDGE_SCALES: [f64; 3] = [0.23, 0.11, 0.15];
+/// The largest values of these three that decoding gives.
+pub const EDGE_LIMITS: [f64; 3] = [4.05, 4.05, std::f64::consts::PI];
 /// Added to a mass before its logarithm, in GeV.
 pub const MASS_OFFSET: f64 = 1.0;
 /// η is divided by this before the probit: a little above the edge at 2.5, so that every event is finite.
@@ -26,8 +28,8 @@ pub const ETA_SCALE: f64 = 2.5001;
 pub const ETA_MAX: f64 = 2.499_999_761_581_421;
 /// The largest |φ| that decoding gives: the last `f32` below π.
 pub const PHI_MAX: f64 = 3.141_592_502_593_994;
-/// The raw dijet coordinates 0 to 4 are kept in these bounds before decoding exponentiates them.
-pub const RAW_BOUNDS: [(f64, f64); 5] = [(-9.0, 1.4), (-9.0, 1.4), (-12.0, 1.0), (-12.0, 1.0), (-9.0, 1.2)];
+/// The mass coordinates, 2 and 3, are kept in these bounds before decoding exponentiates them.
+pub const MASS_BOUNDS: (f64, f64) = (-12.0, 1.0);
 /// The most knots of a quantile map.
 pub const QUANTILE_KNOTS: usize = 1001;
 /// A quantile map squeezes the distribution function from [0, 1] to [margin, 1 − margin], so that its probit is finite.

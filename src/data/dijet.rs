@@ -1,19 +1,22 @@
 //! Two jets: the raw coordinates that suit a generator, their inverse, and the observables of the pair.
 //!
-//! Raw coordinates of an event with pT₁ ≥ pT₂ ≥ 250 GeV, |η| < 2.5 and jet 1 at φ = 0, with g = Φ⁻¹((η / 2.5001 + 1) / 2):
+//! Raw coordinates of an event with pT₁ ≥ pT₂ ≥ 250 GeV, |η| < 2.5 and jet 1 at φ = 0, with g = Φ⁻¹((η / 2.5001 + 1) / 2) and
+//! e(v, s) = −Φ⁻¹(exp(−v / s)), the normal score of a number v ≥ 0 that is about exponential with mean s:
 //!
 //! ```text
-//! c0 = ln(ln(pT2 / 250) + 0.01)    c2 = ln((M1 + 1) / pT1)    c4 = ln(π − |φ2| + 0.01)
-//! c1 = ln(ln(pT1 / pT2) + 0.01)    c3 = ln((M2 + 1) / pT2)    c5 = (g1 + g2) / 2,  c6 = (g1 − g2) / 2
+//! c0 = e(ln(pT2 / 250), 0.23)    c2 = ln((M1 + 1) / pT1)    c4 = e(π − |φ2|, 0.15)
+//! c1 = e(ln(pT1 / pT2), 0.11)    c3 = ln((M2 + 1) / pT2)    c5 = (g1 + g2) / 2,  c6 = (g1 − g2) / 2
 //! ```
 //!
-//! Threshold and ordering of pT hold by construction; the sign of φ₂, an exact symmetry, is left out.
+//! Threshold and ordering of pT hold by construction. The densities do not vanish at these edges, nor at φ₂ = π and |η| = 2.5: in
+//! coordinates that end there a generator smears them, and events pile up on the edge. Normal scores have no edge, and their
+//! tails are those of a generator's latent vector on both sides. The sign of φ₂, an exact symmetry, is left out.
 
 use std::f64::consts::PI;
 
 use super::{
     DataError, Table,
-    coordinates::{ETA_MAX, ETA_SCALE, LOG_OFFSET, MASS_OFFSET, PHI_MAX, PT_THRESHOLD, RAW_BOUNDS},
+    coordinates::{EDGE_LIMITS, EDGE_SCALES, ETA_MAX, ETA_SCALE, MASS_BOUNDS, MASS_OFFSET, PHI_MAX, PT_THRESHOLD},
     normal, single,
 };
 
@@ -91,16 +94,36 @@ fn violation([pt1, eta1, m1, pt2, eta2, phi2, m2]: [f64; 7]) -> Option<(&'static
     .find_map(|(name, value, holds, needed)| (!holds).then_some((name, value, needed)))
 }
 
+/// A number nearer to its edge than this is as good as at it: single precision resolves no more.
+const EDGE_RESOLUTION: f64 = 1e-6;
+
+/// −Φ⁻¹(exp(−v / s)) of a number above its edge at 0.
+fn edge_score(value: f64, scale: f64) -> f64 {
+    let ratio = value.max(EDGE_RESOLUTION) / scale;
+    // Each tail from the side that keeps its digits.
+    if ratio < std::f64::consts::LN_2 {
+        normal::quantile(-(-ratio).exp_m1())
+    } else {
+        -normal::quantile((-ratio).exp())
+    }
+}
+
+/// v = −s ln Φ(−x), at least 0; +∞ for scores beyond all numbers.
+fn from_edge_score(score: f64, scale: f64) -> f64 {
+    let below = normal::cdf(score);
+    -scale * if below < 0.5 { (-below).ln_1p() } else { normal::cdf(-score).ln() }
+}
+
 /// Physical features to raw coordinates; the event has passed [`check`].
 pub(super) fn raw([pt1, eta1, m1, pt2, eta2, phi2, m2]: [f64; 7]) -> [f64; 7] {
     let probit = |eta: f64| normal::quantile(f64::midpoint(eta / ETA_SCALE, 1.0));
     let (g1, g2) = (probit(eta1), probit(eta2));
     [
-        ((pt2 / PT_THRESHOLD).ln().max(0.0) + LOG_OFFSET).ln(),
-        ((pt1 / pt2).ln().max(0.0) + LOG_OFFSET).ln(),
+        edge_score((pt2 / PT_THRESHOLD).ln(), EDGE_SCALES[0]),
+        edge_score((pt1 / pt2).ln(), EDGE_SCALES[1]),
         ((m1.max(0.0) + MASS_OFFSET) / pt1).ln(),
         ((m2.max(0.0) + MASS_OFFSET) / pt2).ln(),
-        ((PI - phi2.abs()).max(0.0) + LOG_OFFSET).ln(),
+        edge_score(PI - phi2.abs(), EDGE_SCALES[2]),
         f64::midpoint(g1, g2),
         (g1 - g2) / 2.0,
     ]
@@ -108,12 +131,13 @@ pub(super) fn raw([pt1, eta1, m1, pt2, eta2, phi2, m2]: [f64; 7]) -> [f64; 7] {
 
 /// Raw coordinates to physical features, whatever finite numbers come; `negative` is the sign of φ₂.
 pub(super) fn physical(raw: [f64; 7], negative: bool) -> [f32; 7] {
-    let exp = |index: usize| raw[index].clamp(RAW_BOUNDS[index].0, RAW_BOUNDS[index].1).exp();
-    let pt2 = PT_THRESHOLD * (exp(0) - LOG_OFFSET).max(0.0).exp();
-    let pt1 = pt2 * (exp(1) - LOG_OFFSET).max(0.0).exp();
-    let m1 = (exp(2) * pt1 - MASS_OFFSET).max(0.0);
-    let m2 = (exp(3) * pt2 - MASS_OFFSET).max(0.0);
-    let phi2 = (PI - (exp(4) - LOG_OFFSET)).clamp(0.0, PHI_MAX);
+    let edge = |place: usize, index: usize| from_edge_score(raw[index], EDGE_SCALES[place]).min(EDGE_LIMITS[place]);
+    let pt2 = PT_THRESHOLD * edge(0, 0).exp();
+    let pt1 = pt2 * edge(1, 1).exp();
+    let mass =
+        |index: usize, pt: f64| (raw[index].clamp(MASS_BOUNDS.0, MASS_BOUNDS.1).exp() * pt - MASS_OFFSET).max(0.0);
+    let (m1, m2) = (mass(2, pt1), mass(3, pt2));
+    let phi2 = (PI - edge(2, 4)).clamp(0.0, PHI_MAX);
     let eta = |g: f64| (ETA_SCALE * (2.0 * normal::cdf(g) - 1.0)).clamp(-ETA_MAX, ETA_MAX);
     let phi2 = if negative { -phi2 } else { phi2 };
     [pt1, eta(raw[5] + raw[6]), m1, pt2, eta(raw[5] - raw[6]), phi2, m2].map(single)

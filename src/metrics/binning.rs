@@ -71,6 +71,12 @@ impl Binning {
         Self { open_below: true, open_above: true, ..self }
     }
 
+    /// The same bins, but the last one also takes all that lies above it.
+    #[must_use]
+    pub fn open_above(self) -> Self {
+        Self { open_above: true, ..self }
+    }
+
     /// Bins of equal width.
     pub fn uniform(bins: usize, low: f64, high: f64) -> Option<Self> {
         Self::new((0..=bins).map(|i| between(i, bins, low, high)).collect())
@@ -128,7 +134,7 @@ impl Binning {
         } else {
             Self::uniform(TAIL_BINS, cut, largest)
         };
-        bins.filter(|_| largest > cut).map(|bins| Self { open_above: true, ..bins })
+        bins.filter(|_| largest > cut).map(Self::open_above)
     }
 
     /// The edges, one more than bins.

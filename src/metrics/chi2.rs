@@ -1,11 +1,16 @@
 //! χ² comparisons of two histograms with the same bins.
 //!
 //! All forms compare shapes: the totals are those of the bins that are given, and the number of degrees of freedom is the
-//! number of bins that hold events, less one. To compare a tail with its normalisation, give the events outside as one bin more.
+//! number of bins that hold events, less one (the truth's form, in `truth`, has a normalisation of its own). To compare a tail with its normalisation, give the events outside as one bin more.
 
 use std::ops::Range;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
+
+use super::{Binning, Comparison, Numbers, floats};
+
+/// Bins are joined until they hold this many events.
+pub const LEAST: f64 = 10.0;
 
 /// A χ² with its degrees of freedom.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,8 +24,11 @@ pub struct ChiSquare {
 }
 
 impl ChiSquare {
-    fn new(chi2: f64, bins: usize) -> Option<Self> {
-        let ndf = bins.checked_sub(1).filter(|&ndf| ndf > 0)?;
+    /// A χ² with its degrees of freedom; `None` if it is not finite or there are none.
+    pub fn new(chi2: f64, ndf: usize) -> Option<Self> {
+        if ndf == 0 {
+            return None;
+        }
         let law = ChiSquared::new(ndf as f64).ok()?;
         chi2.is_finite().then(|| Self { chi2, ndf, p: law.sf(chi2) })
     }
@@ -80,8 +88,8 @@ fn totals(n: &[f64], m: &[f64]) -> Option<(f64, f64)> {
 /// Adds up squares over variances, leaving out bins without variance.
 fn sum(terms: impl Iterator<Item = (f64, f64)>) -> Option<ChiSquare> {
     let used = terms.filter(|(_, variance)| *variance > 0.0);
-    let (chi2, bins) = used.fold((0.0, 0), |(chi2, bins), (square, variance)| (chi2 + square / variance, bins + 1));
-    ChiSquare::new(chi2, bins)
+    let (chi2, bins) = used.fold((0.0, 0_usize), |(chi2, bins), (square, variance)| (chi2 + square / variance, bins + 1));
+    ChiSquare::new(chi2, bins.checked_sub(1)?)
 }
 
 /// Groups of neighbouring bins that hold at least this many events of both samples together.
@@ -116,8 +124,43 @@ pub fn two_sample_merged(n: &[f64], m: &[f64]) -> Option<ChiSquare> {
     if n.len() != m.len() {
         return None;
     }
-    let groups = merged(n, m, 10.0);
+    let groups = merged(n, m, LEAST);
     two_sample(&regrouped(n, &groups), &regrouped(m, &groups))
+}
+
+/// [`two_sample_weighted`] after joining bins, from the top, until both samples together expect ten effective events there.
+///
+/// The expectation is that of the common shape: (Σwₙ/N + Σwₘ/M)/2 times the effective size of both samples, (ΣΣw)²/ΣΣw² each.
+pub fn two_sample_weighted_merged(n: &[f64], n_squares: &[f64], m: &[f64], m_squares: &[f64]) -> Option<ChiSquare> {
+    if n.len() != n_squares.len() || m.len() != m_squares.len() {
+        return None;
+    }
+    let (total_n, total_m) = totals(n, m)?;
+    let size = |total: f64, squares: &[f64]| total * total / squares.iter().sum::<f64>();
+    let half = (size(total_n, n_squares) + size(total_m, m_squares)) / 2.0;
+    let [n_share, m_share] =
+        [(n, total_n), (m, total_m)].map(|(sums, total)| sums.iter().map(|sum| half * sum / total).collect::<Vec<_>>());
+    let groups = merged(&n_share, &m_share, LEAST);
+    let [n, n_squares, m, m_squares] = [n, n_squares, m, m_squares].map(|sums| regrouped(sums, &groups));
+    two_sample_weighted(&n, &n_squares, &m, &m_squares)
+}
+
+/// `chi2_ndf.OBSERVABLE` and their mean; of published bins also `chi2_ndf_precisegan.OBSERVABLE`.
+pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
+    let mut scores = Vec::new();
+    for ((name, _, found), bins) in comparison.observables().zip(&comparison.bench.bins) {
+        let Some(bins) = bins else { continue };
+        let (test, found) = (floats(&bins.test), floats(&bins.binning.counts(found)));
+        if let Some(score) = two_sample_merged(&test, &found) {
+            numbers.put(format!("chi2_ndf.{name}"), score.per_ndf());
+            scores.push(score.per_ndf());
+        }
+        if Binning::dijet(name).as_ref() == Some(&bins.binning) {
+            let score = generated_as_expectation(&test, &found);
+            numbers.put(format!("chi2_ndf_precisegan.{name}"), score.map(|score| score.per_ndf()));
+        }
+    }
+    numbers.put_mean("chi2_ndf_mean", &scores);
 }
 
 #[cfg(test)]
@@ -150,6 +193,18 @@ mod tests {
     fn an_empty_generated_bin_has_no_finite_expectation() {
         assert_eq!(generated_as_expectation(&[5.0, 1.0], &[5.0, 0.0]), None);
         assert!(generated_as_expectation(&[5.0, 0.0, 2.0], &[5.0, 0.0, 3.0]).is_some());
+    }
+
+    #[test]
+    fn weighted_bins_join_where_few_effective_events_are_expected() {
+        // Unit weights: bins of 8 + 8, 6 + 2 and 1 + 3 events; the upper two hold twelve together.
+        let (n, m) = ([8.0, 6.0, 1.0], [8.0, 2.0, 3.0]);
+        let joined = two_sample_weighted(&[8.0, 7.0], &[8.0, 7.0], &[8.0, 5.0], &[8.0, 5.0]);
+        assert_eq!(two_sample_weighted_merged(&n, &n, &m, &m), joined);
+        assert_eq!(joined.unwrap().ndf, 1);
+        // The same sums from a few heavy events say less, so that all bins join and nothing is left to compare.
+        let heavy = n.map(|sum| 100.0 * sum);
+        assert_eq!(two_sample_weighted_merged(&n, &heavy, &m, &heavy), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Kolmogorov–Smirnov test of two samples, with or without weights.
 
-use super::kolmogorov;
+use super::{Comparison, Numbers, kolmogorov};
 
 /// A distance between two distribution functions and its p-value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +73,13 @@ fn distance(a: &Steps, b: &Steps) -> f64 {
         largest = largest.max((below_a / a.total - below_b / b.total).abs());
     }
     largest.min(1.0)
+}
+
+/// `ks.OBSERVABLE`.
+pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
+    for (name, test, sample) in comparison.observables() {
+        numbers.put(format!("ks.{name}"), two_sample(test, sample).map(|test| test.statistic));
+    }
 }
 
 #[cfg(test)]

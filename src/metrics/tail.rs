@@ -1,5 +1,19 @@
 //! How much of a sample lies in the tail, and how far up its quantiles reach.
 
+use super::{
+    Comparison, Numbers,
+    bootstrap::{self, Top},
+    chi2,
+    comparison::TailBench,
+    floats, wasserstein,
+};
+
+/// Shares of the events above which quantiles are compared, where at least [`QUANTILE_EVENTS`] of either sample lie there.
+pub const QUANTILE_SHARES: [f64; 3] = [1e-2, 1e-3, 1e-4];
+
+/// Below this many events above a quantile, the quantile says little.
+pub const QUANTILE_EVENTS: f64 = 10.0;
+
 /// The tail mass of a generated sample over that of the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MassRatio {
@@ -27,12 +41,17 @@ pub fn mass_ratio(reference: &[f64], generated: &[f64], cut: f64) -> Option<Mass
 /// The quantile at p of an ascending sample, as `numpy.quantile(sample, p)`: linear between order statistics.
 /// `None` if the sample is empty or p is outside [0, 1].
 pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
-    if sorted.is_empty() || !(0.0..=1.0).contains(&p) {
+    quantile_of(sorted.len(), p, |rank| sorted.get(rank).copied())
+}
+
+/// The quantile at p of `size` values, of which `ranked` gives the one of a rank from 0, or none where it is not known.
+pub(super) fn quantile_of(size: usize, p: f64, ranked: impl Fn(usize) -> Option<f64>) -> Option<f64> {
+    if size == 0 || !(0.0..=1.0).contains(&p) {
         return None;
     }
-    let position = (sorted.len() - 1) as f64 * p;
-    let below = (position.floor() as usize).min(sorted.len() - 1);
-    let (low, high) = (sorted[below], sorted[(below + 1).min(sorted.len() - 1)]);
+    let position = (size - 1) as f64 * p;
+    let below = (position.floor() as usize).min(size - 1);
+    let (low, high) = (ranked(below)?, ranked((below + 1).min(size - 1))?);
     let part = position - below as f64;
     // From the nearer side, so that the result never leaves [low, high].
     Some(if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) })
@@ -41,9 +60,90 @@ pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
 /// `Q_g(1 − u) / Q_r(1 − u) − 1` for ascending samples: how far the generated quantile strays, relative to the real one.
 /// `None` if a sample is empty or the real quantile is 0.
 pub fn quantile_deviation(reference: &[f64], generated: &[f64], u: f64) -> Option<f64> {
-    let real = quantile(reference, 1.0 - u)?;
-    let ratio = quantile(generated, 1.0 - u)? / real - 1.0;
-    ratio.is_finite().then_some(ratio)
+    deviation(quantile(reference, 1.0 - u)?, quantile(generated, 1.0 - u)?)
+}
+
+fn deviation(real: f64, generated: f64) -> Option<f64> {
+    Some(generated / real - 1.0).filter(|deviation| deviation.is_finite())
+}
+
+/// The tail's numbers: mass, the top share's W₁ and the spectrum above the cut, and the deviations of upper quantiles.
+///
+/// `tail_mass_ratio` with `_sigma`, `tail_w1`, `qq_U` with `_low` and `_high` (both samples resampled, see [`bootstrap`]),
+/// `tail_chi2_ndf` of bins above the cut, the events below it being one bin more.
+pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
+    let Some(tail) = &comparison.bench.tail else { return };
+    let (test, sample) =
+        (comparison.bench.test.ascending(tail.observable), comparison.sample.ascending(tail.observable));
+
+    let mass = mass_ratio(test, sample, tail.cut);
+    numbers.put("tail_mass_ratio", mass.map(|mass| mass.ratio));
+    numbers.put("tail_mass_ratio_sigma", mass.and_then(|mass| mass.sigma));
+    if let Some(bins) = &tail.bins {
+        // The events outside are one bin more: the tail's normalisation counts, not its shape alone.
+        let outside = |counts: &[u64], events: usize| {
+            let outside = events as f64 - counts.iter().sum::<u64>() as f64;
+            std::iter::once(outside).chain(floats(counts)).collect::<Vec<_>>()
+        };
+        let found = bins.binning.counts(sample);
+        let score = chi2::two_sample_merged(&outside(&bins.test, test.len()), &outside(&found, sample.len()));
+        numbers.put("tail_chi2_ndf", score.map(|score| score.per_ndf()));
+    }
+
+    let enough = |share: &f64| share * test.len().min(sample.len()) as f64 >= QUANTILE_EVENTS;
+    let shares: Vec<f64> = QUANTILE_SHARES.into_iter().filter(enough).collect();
+    let pair = Pair::new(tail, test, sample, &shares);
+    let w1 = pair.distance();
+    numbers.put("tail_w1", w1);
+    for &share in &shares {
+        numbers.put(format!("qq_{share}"), pair.deviation(share));
+    }
+
+    let mut rng = comparison.streams.stream("bootstrap");
+    let (mut distances, mut deviations) = (Vec::new(), vec![Vec::new(); shares.len()]);
+    for _ in 0..comparison.effort.replicas {
+        let replica = Pair { test: pair.test.replica(&mut rng), sample: pair.sample.replica(&mut rng), ..pair };
+        distances.extend(replica.distance());
+        shares.iter().zip(&mut deviations).for_each(|(&share, found)| found.extend(replica.deviation(share)));
+    }
+    numbers.put_interval("tail_w1", w1.and_then(|value| bootstrap::basic(value, distances)));
+    for (share, found) in shares.into_iter().zip(deviations) {
+        numbers.put_interval(&format!("qq_{share}"), bootstrap::percentile(found));
+    }
+}
+
+/// The tops of two samples.
+struct Pair {
+    test: Top,
+    sample: Top,
+    /// The share of the events in the tail.
+    share: f64,
+    /// Whether distances are those of the logs.
+    on_logs: bool,
+}
+
+impl Pair {
+    fn new(tail: &TailBench, test: &[f64], sample: &[f64], shares: &[f64]) -> Self {
+        let reach = shares.iter().copied().fold(tail.share, f64::max);
+        Self {
+            test: Top::of(test, reach),
+            sample: Top::of(sample, reach),
+            share: tail.share,
+            on_logs: tail.cut > 0.0,
+        }
+    }
+
+    /// W₁ of the tail's share: on the log where the observable has one; what a model puts at or below 0 is then very far off.
+    fn distance(&self) -> Option<f64> {
+        let scale = |value: &f64| if self.on_logs { value.max(f64::MIN_POSITIVE).ln() } else { *value };
+        let [test, sample] =
+            [&self.test, &self.sample].map(|top| wasserstein::steps(top.values().iter().map(scale), top.size()));
+        wasserstein::from_the_top(test, sample, self.share)
+    }
+
+    fn deviation(&self, share: f64) -> Option<f64> {
+        deviation(self.test.quantile(1.0 - share)?, self.sample.quantile(1.0 - share)?)
+    }
 }
 
 #[cfg(test)]

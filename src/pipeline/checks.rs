@@ -7,6 +7,7 @@ use petgraph::{algo::kosaraju_scc, graph::DiGraph};
 use super::{
     diagnostics::{Diagnostic, Place},
     draft::DraftStage,
+    expand::of_round,
     fault::suggest,
     node::shorten,
 };
@@ -25,7 +26,12 @@ pub(super) fn check(stages: &[DraftStage], mistakes: &mut Vec<Diagnostic>) {
                 upstream = None;
                 continue;
             }
-            let target = index.get(port.reference).copied();
+            let target = index.get(port.reference).copied().or_else(|| {
+                // Rounds are no stages yet: a reference to one is a reference to their stage.
+                let (name, round) = of_round(port.reference)?;
+                let at = *index.get(name)?;
+                (round < rounds(&stages[at])).then_some(at)
+            });
             if let Some(target) = target.filter(|&target| target != position) {
                 graph.add_edge(nodes[target], nodes[position], draft.locate(&port.field).0);
             }
@@ -72,6 +78,14 @@ fn resolve<'a>(
     let (at, origin) = draft.locate(&port.field);
     let error = |message: String| Diagnostic::new(message, at).with_origin(origin);
     let Some(target) = target else {
+        if let Some(boost) = of_round(port.reference).and_then(|(name, _)| stages.iter().find(|s| s.name == name)) {
+            let (name, rounds) = (&boost.name, rounds(boost));
+            let message = format!("there is no round `{}`: `{name}` has {rounds}", shorten(port.reference));
+            return Err(Box::new(error(message).help(match rounds {
+                1 => format!("refer to `{name}`, or give it more `rounds`"),
+                _ => format!("the rounds before the last are `{name}@round1` to `{name}@round{}`", rounds - 1),
+            })));
+        }
         let fits = |draft: &&DraftStage| draft.stage.as_ref().is_some_and(|s| port.accepts.contains(&s.produces()));
         let known: Vec<&str> = stages.iter().filter(fits).map(|stage| stage.name.as_str()).collect();
         let any: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
@@ -103,6 +117,11 @@ fn resolve<'a>(
             .also(target.place, "made here")
             .help(cure(port, Some((&target.name, stage.produces())))),
     ))
+}
+
+/// How many rounds a stage boosts; a stage that boosts nothing, or is not known, has one.
+fn rounds(draft: &DraftStage) -> usize {
+    if let Some(Stage::Boost(boost)) = &draft.stage { boost.rounds.get() } else { 1 }
 }
 
 /// How to get what the port takes.

@@ -10,10 +10,10 @@ use super::{
     node::{Entry, Node, Scalar, Value, shorten},
     parameters::Parameters,
 };
-use crate::stage::Stage;
+use crate::{stage::Stage, value::ReplicaCount};
 
 /// Keys at the top of a pipeline file.
-const TOP: [&str; 4] = ["name", "seed", "params", "stages"];
+const TOP: [&str; 5] = ["name", "seed", "replicas", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
 pub(super) const COMMON: [&str; 2] = ["kind", "seed"];
 
@@ -21,6 +21,8 @@ pub(super) const COMMON: [&str; 2] = ["kind", "seed"];
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) name: Option<String>,
+    /// How many seeds it is run with, and where that stands.
+    pub(super) replicas: Option<(ReplicaCount, Place)>,
     pub(super) stages: Vec<DraftStage>,
 }
 
@@ -77,6 +79,11 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
         parameters.put_in(&mut entry.value, mistakes);
         seed = read(&entry, mistakes).unwrap_or(0);
     }
+    let mut replicas = None;
+    if let Some(mut entry) = take("replicas").cloned() {
+        parameters.put_in(&mut entry.value, mistakes);
+        replicas = read(&entry, mistakes).map(|count| (count, entry.value.place));
+    }
     let mut name = None;
     if let Some(mut entry) = take("name").cloned() {
         parameters.put_in(&mut entry.value, mistakes);
@@ -93,7 +100,7 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
             Diagnostic::new("the pipeline has no `stages`", place)
                 .help("`pgan-pipe init` writes a pipeline to start from"),
         );
-        return Draft { name, stages: Vec::new() };
+        return Draft { name, replicas, stages: Vec::new() };
     };
     let entries = section(Some(stages), &no_params, mistakes);
     if entries.is_empty() && matches!(stages.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null)) {
@@ -107,7 +114,7 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
             draft_stage(entry, seed, mistakes)
         })
         .collect();
-    Draft { name, stages }
+    Draft { name, replicas, stages }
 }
 
 /// The entries of a map at the top of the file.

@@ -2,13 +2,14 @@
 //!
 //! A text goes through these hands: [`yaml`] makes a tree of nodes with places, [`parameters`] changes it by `--set` and
 //! `${params.x}`, [`draft`] reads each stage's struct from it (with [`de`]), and [`checks`] looks across stages. Each of them
-//! adds to one list of mistakes; a [`Pipeline`] exists only if the list stays empty.
+//! adds to one list of mistakes; a [`Pipeline`] exists only if the list stays empty. [`expand`] writes rounds and replicas out.
 
 use std::{
     collections::BTreeMap,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::stage::{Problem, Stage};
@@ -17,6 +18,7 @@ mod checks;
 mod de;
 mod diagnostics;
 mod draft;
+mod expand;
 mod fault;
 mod mend;
 mod node;
@@ -38,22 +40,31 @@ pub struct Pipeline {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// Stages in the order of the file.
+    /// Stages in the order of the file, those that rounds and replicas stand for written out: replica by replica, and at the
+    /// end what brings replicas together.
     pub stages: Vec<Declared>,
+    /// How many stages the file itself names.
+    pub named: usize,
     written: Written,
 }
 
 /// A stage of a pipeline.
 #[derive(Debug)]
 pub struct Declared {
-    /// The name that the user gave it.
+    /// The name that the user gave it, or one that is made of it (with an `@`).
     pub name: String,
-    /// Its own `seed:`, or the pipeline's.
+    /// Its own `seed:`, or the pipeline's; that of a round or a replica is derived from it.
     pub seed: u64,
     /// What it is.
     pub stage: Stage,
+    /// The names of the models that its metrics mean by position.
+    pub models: Vec<String>,
+    /// Which replica it belongs to, from 1 on.
+    pub replica: usize,
+    /// How many replicas there are of it.
+    pub replicas: usize,
     place: Place,
-    node: node::Node,
+    node: Arc<node::Node>,
 }
 
 /// Why a pipeline cannot be had.
@@ -120,8 +131,13 @@ impl Pipeline {
         if !mistakes.is_empty() {
             return Err(PipelineError::Invalid(Diagnostics::new(written, mistakes)));
         }
+        let named = stages.len();
+        let stages = match expand::expand(stages, draft.replicas) {
+            Ok(stages) => stages,
+            Err(mistake) => return Err(PipelineError::Invalid(Diagnostics::new(written, vec![*mistake]))),
+        };
         let name = draft.name.unwrap_or_else(|| name_of(path));
-        Ok(Self { name, path: path.to_owned(), stages, written })
+        Ok(Self { name, path: path.to_owned(), stages, named, written })
     }
 
     /// A path as written in the file, made absolute: relative paths are relative to the file.
@@ -163,7 +179,21 @@ impl Pipeline {
 impl Declared {
     fn finish(draft: DraftStage) -> Option<Self> {
         let DraftStage { name, place, node, seed, stage, .. } = draft;
-        Some(Self { name, seed, stage: stage?, place, node })
+        Some(Self {
+            name,
+            seed,
+            stage: stage?,
+            models: Vec::new(),
+            replica: 1,
+            replicas: 1,
+            place,
+            node: Arc::new(node),
+        })
+    }
+
+    /// The place of a field, or of the nearest thing that exists.
+    fn field(&self, field: &str) -> Place {
+        self.node.nearest(field).map_or(self.place, |(place, _)| place)
     }
 
     fn diagnose(&self, problem: &Problem) -> Diagnostic {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Top-level keys that `--set` may replace.
-const SETTABLE: [&str; 2] = ["seed", "name"];
+const SETTABLE: [&str; 3] = ["seed", "name", "replicas"];
 
 /// Applies the `k=v` of `--set` to the tree of the file.
 pub(super) fn apply(root: &mut Node, overrides: &[(String, String)], mistakes: &mut Vec<Diagnostic>) {

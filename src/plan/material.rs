@@ -28,6 +28,9 @@ pub(crate) fn material(
     for source in stage.sources() {
         remove(fields, source.field);
     }
+    for field in stage.unhashed() {
+        remove(fields, field);
+    }
     let (kind, version) = (stage.kind().to_owned(), stage.version());
     Ok(KeyMaterial { format: KeyMaterial::FORMAT, kind, version, parameters, seed, inputs, sources })
 }

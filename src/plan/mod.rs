@@ -11,7 +11,7 @@ use crate::{
     digest::Digest,
     key::{CacheKey, KeyError, KeyMaterial},
     pipeline::{Declared, Pipeline},
-    stage::{Metrics, Port, Stage},
+    stage::Metrics,
     store::{Found, Record, Store, StoreError},
 };
 
@@ -234,17 +234,22 @@ pub(crate) fn key_of(declared: &Declared, material: &KeyMaterial) -> Result<Cach
     material.key().map_err(|source| PlanError::Key { stage: declared.name.clone(), source })
 }
 
-/// Metrics under the names of the pipeline: `models[0].chi2` becomes `frozen.chi2` if the first of the stage's `models` is `frozen`.
+/// Metrics under the names of models (those of a [`Declared`]): `models[0].chi2` becomes `frozen.chi2` if the first is `frozen`.
 /// A model that is listed twice keeps its positions: one name must not hide two numbers.
-pub fn named_metrics(stage: &Stage, metrics: &Metrics) -> Metrics {
-    let ports = stage.ports();
+pub fn named_metrics(models: &[String], metrics: &Metrics) -> Metrics {
     let named = |name: &str| -> Option<String> {
-        let (head, metric) = name.split_once("].")?;
-        let (role, position) = head.split_once('[')?;
-        let of_role: Vec<&Port<'_>> = ports.iter().filter(|port| port.role == role).collect();
-        let reference = of_role.get(position.parse::<usize>().ok()?)?.reference;
-        let unique = of_role.iter().filter(|port| port.reference == reference).count() == 1;
-        unique.then(|| format!("{reference}.{metric}"))
+        let mut pieces = name.split("models[");
+        let mut whole = pieces.next()?.to_owned();
+        for piece in pieces {
+            let (position, rest) = piece.split_once(']')?;
+            let model = models.get(position.parse::<usize>().ok()?)?;
+            if models.iter().filter(|other| *other == model).count() > 1 {
+                return None;
+            }
+            whole.push_str(model);
+            whole.push_str(rest);
+        }
+        Some(whole)
     };
     metrics.iter().map(|(name, &value)| (named(name).unwrap_or_else(|| name.clone()), value)).collect()
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
@@ -247,16 +246,20 @@ fn a_plan_changes_nothing_in_the_store() {
 
 #[test]
 fn metrics_by_position_get_the_names_of_the_models() {
-    let stage = |models| Stage::deserialize("evaluate", json!({"data": "events", "models": models})).unwrap().unwrap();
+    let models = |names: [&str; 2]| names.map(str::to_owned);
     let metrics = Metrics::from([
         ("floor.ks".to_owned(), 0.0),
         ("models[0].ks.jj_M".to_owned(), 1.0),
         ("models[1].ks.jj_M".to_owned(), 2.0),
+        ("models[1].log_ratio.tail_w1.models[0]".to_owned(), 4.0),
         ("models[7].ks.jj_M".to_owned(), 3.0),
     ]);
-    let named = named_metrics(&stage(json!(["frozen", "boosted"])), &metrics);
+    let named = named_metrics(&models(["frozen", "boosted"]), &metrics);
     let names: Vec<&str> = named.keys().map(String::as_str).collect();
-    assert_eq!(names, ["boosted.ks.jj_M", "floor.ks", "frozen.ks.jj_M", "models[7].ks.jj_M"]);
-    let twice = named_metrics(&stage(json!(["frozen", "frozen"])), &metrics);
+    assert_eq!(
+        names,
+        ["boosted.ks.jj_M", "boosted.log_ratio.tail_w1.frozen", "floor.ks", "frozen.ks.jj_M", "models[7].ks.jj_M"]
+    );
+    let twice = named_metrics(&models(["frozen", "frozen"]), &metrics);
     assert_eq!(twice, metrics);
 }

@@ -4,8 +4,10 @@
 
 pub mod evaluation;
 pub mod plot;
+pub mod study;
 pub mod table;
 mod verdict;
 
 pub use evaluation::Evaluation;
+pub use study::study;
 pub use table::summary;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::verdict::verdict;
+use super::{study, verdict::verdict};
 
 /// Widest line, in characters.
 const WIDTH: usize = 100;
@@ -24,11 +24,22 @@ pub(super) enum Column {
 
 impl Numbers<'_> {
     pub(super) fn get(self, column: Column, metric: &str) -> Option<f64> {
-        let name = match column {
+        self.0.get(&Self::name(column, metric)).copied()
+    }
+
+    fn name(column: Column, metric: &str) -> String {
+        match column {
             Column::Floor => format!("floor.{metric}"),
             Column::Model(index) => format!("models[{index}].{metric}"),
-        };
-        self.0.get(&name).copied()
+        }
+    }
+
+    /// Half of the interval of a mean over seeds; nothing beside the numbers of a single evaluation, nor of seeds that agree.
+    fn half_interval(self, column: Column, metric: &str) -> Option<f64> {
+        self.0.get(study::SEEDS)?;
+        let name = Self::name(column, metric);
+        let end = |ending: &str| self.0.get(&study::beside(&name, ending)).copied();
+        Some((end("_high")? - end("_low")?) / 2.0).filter(|half| *half > 0.0)
     }
 
     /// The observables for which any column has this metric, in alphabetical order.
@@ -62,6 +73,13 @@ enum Show {
     Ratio,
     /// Near 0 is better; in per cent.
     Deviation,
+    /// Of a ROC curve: near 1/2 is better, and below it is noise.
+    Area,
+    /// From `METRIC_low` to `METRIC_high`, of distances or of deviations in per cent; no ideal of its own.
+    Interval {
+        /// Whether the ends are deviations.
+        per_cent: bool,
+    },
 }
 
 impl Row {
@@ -71,11 +89,26 @@ impl Row {
 
     fn cell(&self, numbers: Numbers<'_>, column: Column) -> Option<String> {
         let value = numbers.get(column, &self.metric)?;
+        if let Some(half) = numbers.half_interval(column, &self.metric) {
+            return Some(match self.show {
+                Show::Deviation => with_error(100.0 * value, 100.0 * half, true) + " %",
+                _ => with_error(value, half, false),
+            });
+        }
         Some(match self.show {
             Show::Score => score(value),
             Show::Distance => distance(value),
             Show::Ratio => mass_ratio(value, numbers.get(column, &format!("{}_sigma", self.metric))),
-            Show::Deviation => format!("{:+.1} %", 100.0 * value).replace('-', "−"),
+            Show::Deviation => format!("{} %", per_cent(value)),
+            Show::Area => format!("{value:.3}"),
+            Show::Interval { per_cent: as_per_cent } => {
+                let high = numbers.get(column, &self.metric.replace("_low", "_high"))?;
+                if as_per_cent {
+                    format!("{}…{} %", per_cent(value), per_cent(high))
+                } else {
+                    format!("{}…{}", distance(value), distance(high))
+                }
+            }
         })
     }
 
@@ -83,6 +116,9 @@ impl Row {
     fn loss(&self, value: f64) -> f64 {
         match self.show {
             Show::Score | Show::Distance => value,
+            Show::Area => (value - 0.5).max(0.0),
+            // No end of an interval is nearer to an ideal than another.
+            Show::Interval { .. } => 0.0,
             Show::Ratio => value.ln().abs(),
             Show::Deviation => value.abs(),
         }
@@ -96,6 +132,17 @@ impl Row {
         let best = losses.iter().copied().min_by(|one, other| one.0.total_cmp(&other.0))?;
         (losses.len() > 1 && losses.iter().any(|other| other.0 > best.0)).then_some(best.1)
     }
+}
+
+fn per_cent(value: f64) -> String {
+    format!("{:+.1}", 100.0 * value).replace('-', "−")
+}
+
+/// A mean with half of its interval, both to the second digit of the latter.
+fn with_error(mean: f64, half: f64, signed: bool) -> String {
+    let decimals = (1.0 - half.log10().floor()).clamp(0.0, 6.0) as usize;
+    let mean = if signed { format!("{mean:+.decimals$}") } else { format!("{mean:.decimals$}") };
+    format!("{mean} ± {half:.decimals$}").replace('-', "−")
 }
 
 fn score(value: f64) -> String {
@@ -132,15 +179,27 @@ fn rows(numbers: Numbers<'_>) -> Vec<Row> {
     };
     rows.extend(each("χ²/NDF", "chi2_ndf", Show::Score));
     rows.push(Row::new("χ²/NDF  mean", "chi2_ndf_mean", Show::Score));
+    rows.push(Row::new("χ²/NDF  mean in tail", "in_tail_chi2_ndf_mean", Show::Score));
     rows.extend(each("KS    ", "ks", Show::Distance));
+    rows.push(Row::new("AUC     all events", "auc", Show::Area));
+    rows.push(Row::new("AUC     in tail", "auc_tail", Show::Area));
     rows.push(Row::new("tail    mass ratio", "tail_mass_ratio", Show::Ratio));
-    rows.push(Row::new("tail    W1", "tail_w1", Show::Distance));
+    rows.extend(with_interval("tail    W1".into(), "tail_w1", Show::Distance));
     rows.push(Row::new("tail    χ²/NDF", "tail_chi2_ndf", Show::Score));
     let shares = [("top 1e-2", "0.01"), ("top 1e-3", "0.001"), ("top 1e-4", "0.0001")];
-    rows.extend(shares.map(|(top, u)| Row::new(format!("Q-Q     {top}"), format!("qq_{u}"), Show::Deviation)));
+    let deviation = |(top, u)| with_interval(format!("Q-Q     {top}"), &format!("qq_{u}"), Show::Deviation);
+    rows.extend(shares.into_iter().flat_map(deviation));
+    rows.push(Row::new("truth   χ²/NDF", "truth_chi2_ndf", Show::Score));
+    rows.extend(with_interval("truth   W1".into(), "truth_w1", Show::Distance));
     let truth = |(top, u)| Row::new(format!("truth   {top}"), format!("truth_quantile_ratio_{u}"), Show::Ratio);
     rows.extend(shares.map(truth));
     rows
+}
+
+/// A number, and below it its bootstrap interval.
+fn with_interval(label: String, metric: &str, show: Show) -> [Row; 2] {
+    let interval = Show::Interval { per_cent: show == Show::Deviation };
+    [Row::new(label, metric, show), Row::new("          95 %", format!("{metric}_low"), interval)]
 }
 
 /// A name that fits its column: both ends of a long one, since names of a family often differ at their end.
@@ -160,6 +219,13 @@ pub(super) fn shortened(name: &str, longest: usize) -> String {
 /// `metrics` are named by position, `names` are the models' names in that order. The best model of a row is marked `*`; many
 /// models are set below each other in several tables.
 pub fn summary(metrics: &BTreeMap<String, f64>, names: &[String]) -> String {
+    let mut lines = body(metrics, names);
+    lines.extend(wrapped(&verdict(Numbers(metrics), names)));
+    lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+/// The table and what its numbers are made of.
+pub(super) fn body(metrics: &BTreeMap<String, f64>, names: &[String]) -> Vec<String> {
     let numbers = Numbers(metrics);
     let rows: Vec<Row> = rows(numbers).into_iter().filter(|row| has_number(row, numbers, names.len())).collect();
     let label = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
@@ -184,8 +250,7 @@ pub fn summary(metrics: &BTreeMap<String, f64>, names: &[String]) -> String {
             "{test:.0} test events; {generated:.0} generated by each model; real vs real with {floor:.0}"
         ));
     }
-    lines.extend(wrapped(&verdict(numbers, names)));
-    lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
+    lines
 }
 
 fn has_number(row: &Row, numbers: Numbers<'_>, models: usize) -> bool {
@@ -238,7 +303,7 @@ fn table(
 }
 
 /// Breaks a text between words.
-fn wrapped(text: &str) -> Vec<String> {
+pub(super) fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= WIDTH) {
@@ -268,7 +333,15 @@ mod tests {
                 ("ks.jj_M", 0.02),
                 ("tail_w1", 0.01),
                 ("tail_chi2_ndf", 4.0),
+                ("tail_w1_low", 0.008),
+                ("tail_w1_high", 0.012),
+                ("auc", 0.6),
+                ("auc_tail", 0.49),
+                ("in_tail_chi2_ndf_mean", 2.0),
+                ("truth_chi2_ndf", 5.0),
                 ("qq_0.01", -0.05),
+                ("qq_0.01_low", -0.08),
+                ("qq_0.01_high", 0.004),
             ] {
                 metrics.insert(format!("{column}.{name}"), value / f64::from(better));
             }
@@ -285,15 +358,21 @@ mod tests {
     #[test]
     fn the_table_sets_models_beside_the_floor_and_marks_the_best() {
         insta::assert_snapshot!(summary(&metrics(2), &names(&["frozen", "boosted"])), @r"
-                            real vs real        frozen       boosted
-        χ²/NDF  jj_M                40.0           120          60.0*
-        χ²/NDF  ljet1_pt            1.00          3.00          1.50*
-        χ²/NDF  mean                4.00          12.0          6.00*
-        KS      jj_M              0.0067        0.0200        0.0100*
-        tail    mass ratio   0.93 ± 0.02   0.80 ± 0.02   0.90 ± 0.02*
-        tail    W1                0.0033        0.0100        0.0050*
-        tail    χ²/NDF              1.33          4.00          2.00*
-        Q-Q     top 1e-2          −1.7 %        −5.0 %        −2.5 %*
+                               real vs real          frozen         boosted
+        χ²/NDF  jj_M                   40.0             120            60.0*
+        χ²/NDF  ljet1_pt               1.00            3.00            1.50*
+        χ²/NDF  mean                   4.00            12.0            6.00*
+        χ²/NDF  mean in tail           0.67            2.00            1.00*
+        KS      jj_M                 0.0067          0.0200          0.0100*
+        AUC     all events            0.200           0.600           0.300*
+        AUC     in tail               0.163           0.490           0.245
+        tail    mass ratio      0.93 ± 0.02     0.80 ± 0.02     0.90 ± 0.02*
+        tail    W1                   0.0033          0.0100          0.0050*
+                  95 %        0.0027…0.0040   0.0080…0.0120   0.0040…0.0060
+        tail    χ²/NDF                 1.33            4.00            2.00*
+        Q-Q     top 1e-2             −1.7 %          −5.0 %          −2.5 %*
+                  95 %          −2.7…+0.1 %     −8.0…+0.4 %     −4.0…+0.2 %
+        truth   χ²/NDF                 1.67            5.00            2.50*
 
         * nearest to the ideal in its row, be it by chance
         6000 test events; 60000 generated by each model; real vs real with 6000

@@ -153,7 +153,7 @@ impl Running<'_> {
             stage: self.declared.name.clone(),
             key: self.task.key,
             seconds,
-            metrics: named_metrics(&self.declared.stage, &committed.record.metrics),
+            metrics: named_metrics(&self.declared.models, &committed.record.metrics),
         });
         Ok(Ending::Ran(Box::new(committed.record)))
     }

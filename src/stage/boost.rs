@@ -12,14 +12,14 @@ use super::{
     training::{self, Material, strata_problems},
 };
 use crate::{
-    model::{Discriminator, Model, Weights},
+    model::{Discriminator, Model, StoredModel, Weights},
     train::{
         adversary::{Adversary, Loss},
         boost::{self, BoostTraining, Boosted, WeightRule},
         config::{LatentsConfig, LossConfig, OptimizerConfig, StrataConfig, ema},
         mixture::TailMasses,
     },
-    value::{BatchSize, Fraction, OpenProbability, Steps},
+    value::{BatchSize, Fraction, OpenProbability, RoundCount, Steps},
 };
 
 /// The YAML of a `boost` stage.
@@ -64,6 +64,23 @@ pub struct Boost {
     /// When the mixture takes the base's place.
     #[serde(default)]
     pub accept: Accept,
+    /// How often this is repeated on its own frozen result, with a fresh copy of the candidate's stage each time. The rounds
+    /// become stages of their own, `NAME@round1` and so on; the last one has this stage's name.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub rounds: RoundCount,
+    /// The model that the round before started from; set by `rounds`. If the base has no more components than it, that round
+    /// was declined, and this one declines at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown_from: Option<String>,
+}
+
+fn once() -> RoundCount {
+    RoundCount::ONE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_once(rounds: &RoundCount) -> bool {
+    *rounds == RoundCount::ONE
 }
 
 fn half() -> OpenProbability {
@@ -75,14 +92,16 @@ impl StageKind for Boost {
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
-        let proposal = self.proposal.as_deref();
         let ports = [
             Port::one("base", &self.base, &[ArtifactKind::FrozenModel]),
             Port::one("candidate", &self.candidate, &[ArtifactKind::Candidate]),
             Port::one("data", &self.data, &[ArtifactKind::Dataset]),
         ];
+        let proposal = self.proposal.as_deref();
         let proposal = proposal.map(|proposal| Port::one("proposal", proposal, &[ArtifactKind::Proposal]));
-        ports.into_iter().chain(proposal).collect()
+        let grown_from =
+            self.grown_from.as_ref().map(|from| Port::one("grown_from", from, &[ArtifactKind::FrozenModel]));
+        ports.into_iter().chain(grown_from).chain(proposal).collect()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -105,6 +124,13 @@ impl StageKind for Boost {
         let Some(discriminator) = base.discriminator.clone() else {
             return Err(StageError::Unusable("the base model has no discriminator to go on with".into()));
         };
+        if let Some(before) = context.inputs.get("grown_from").and_then(|models| models.first())
+            && StoredModel::load(before)?.components.len() >= base.components.len()
+        {
+            context.notice("boosting declined: so was the round before, and this one has nothing else to start from");
+            base.save(&context.out)?;
+            return Ok([("declined".to_owned(), 1.0), ("q".to_owned(), 0.0)].into());
+        }
         let mix = Trial::new(&material, &base, context)?;
         let masses = mix.masses(&candidate, context)?;
         let mut metrics = trial::masses_as_metrics(masses);

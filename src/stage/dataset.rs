@@ -332,7 +332,7 @@ fn source<'a>(context: &'a Context<'_>, field: &str) -> Result<&'a Path, StageEr
 }
 
 impl StageKind for Dataset {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Dataset;
 
     fn ports(&self) -> Vec<Port<'_>> {

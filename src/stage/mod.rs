@@ -17,6 +17,7 @@ use crate::{
     store::{Output, Record, Store},
 };
 
+pub mod aggregate;
 pub mod boost;
 pub mod dataset;
 pub mod evaluate;
@@ -46,6 +47,8 @@ pub enum ArtifactKind {
     Proposal,
     /// Metrics and histograms of models against test events.
     Evaluation,
+    /// Evaluations of several seeds, brought together.
+    Study,
 }
 
 impl ArtifactKind {
@@ -58,6 +61,7 @@ impl ArtifactKind {
             Self::Candidate => "a tail-pretrained candidate",
             Self::Proposal => "a proposal of latent vectors",
             Self::Evaluation => "an evaluation",
+            Self::Study => "a study of several seeds",
         }
     }
 }
@@ -271,6 +275,11 @@ pub trait StageKind: Serialize + DeserializeOwned {
     /// The inputs.
     fn ports(&self) -> Vec<Port<'_>>;
 
+    /// Fields that change how a result is read and not the result: they are no part of the key.
+    fn unhashed(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The files read from outside the store.
     fn sources(&self) -> Vec<Source<'_>> {
         Vec::new()
@@ -340,6 +349,11 @@ macro_rules! stages {
                 match self { $(Self::$kind(stage) => stage.ports(),)* }
             }
 
+            /// See [`StageKind::unhashed`].
+            pub fn unhashed(&self) -> &'static [&'static str] {
+                match self { $(Self::$kind(stage) => stage.unhashed(),)* }
+            }
+
             /// See [`StageKind::sources`].
             pub fn sources(&self) -> Vec<Source<'_>> {
                 match self { $(Self::$kind(stage) => stage.sources(),)* }
@@ -389,4 +403,6 @@ stages! {
     "reweight" => Reweight in reweight,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
+    /// Brings evaluations of several seeds together.
+    "aggregate" => Aggregate in aggregate,
 }

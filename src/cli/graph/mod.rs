@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Write, process::ExitCode};
 
 use clap::{Args, ValueEnum};
-use pgan_pipe::pipeline::Pipeline;
+use pgan_pipe::pipeline::{Declared, Pipeline};
 
 use super::{Outcome, arguments::PipelineArgs, output::print};
 
@@ -45,14 +45,15 @@ impl Graph {
     }
 }
 
-/// The stages in the order of the file, with the stages that they take from.
+/// The stages in the order of the file, with the stages that they take from. Of replicas the first one stands for all.
 struct Dag {
     nodes: Vec<Node>,
 }
 
 struct Node {
     name: String,
-    kind: &'static str,
+    /// The kind, and how often it is there.
+    kind: String,
     /// The role, and the stage that fills it.
     inputs: Vec<(&'static str, usize)>,
     /// The longest way from a stage without inputs.
@@ -61,14 +62,16 @@ struct Node {
 
 impl Dag {
     fn of(pipeline: &Pipeline) -> Self {
+        let shown: Vec<&Declared> = pipeline.stages.iter().filter(|declared| declared.replica == 1).collect();
         let index: HashMap<&str, usize> =
-            pipeline.stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
-        let node = |declared: &pgan_pipe::pipeline::Declared| {
+            shown.iter().enumerate().map(|(i, declared)| (declared.name.as_str(), i)).collect();
+        let node = |declared: &&Declared| {
             let ports = declared.stage.ports();
             let inputs = ports.iter().filter_map(|port| Some((port.role, *index.get(port.reference)?))).collect();
-            Node { name: declared.name.clone(), kind: declared.stage.kind(), inputs, rank: 0 }
+            let copies = if declared.replicas > 1 { format!(" ×{}", declared.replicas) } else { String::new() };
+            Node { name: declared.name.clone(), kind: declared.stage.kind().to_owned() + &copies, inputs, rank: 0 }
         };
-        let mut dag = Self { nodes: pipeline.stages.iter().map(node).collect() };
+        let mut dag = Self { nodes: shown.iter().map(node).collect() };
         dag.rank();
         dag
     }

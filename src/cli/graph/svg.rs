@@ -35,7 +35,7 @@ impl Layout {
         for (at, node) in dag.nodes.iter().enumerate() {
             row[node.rank].push(at);
         }
-        let longest = dag.nodes.iter().map(|node| node.name.len().max(node.kind.len())).max().unwrap_or(0);
+        let longest = dag.nodes.iter().map(|node| node.name.len().max(node.kind.chars().count())).max().unwrap_or(0);
         let box_width = WIDTH.max(longest * 8 + 24);
         let row_width = |boxes: usize| boxes * box_width + boxes.saturating_sub(1) * GAP_X;
         let right = MARGIN + row.iter().map(|boxes| row_width(boxes.len())).max().unwrap_or(0);
@@ -161,7 +161,7 @@ mod tests {
     fn dag(nodes: &[(usize, &[usize])]) -> Dag {
         let node = |(at, (rank, inputs)): (usize, &(usize, &[usize]))| Node {
             name: format!("s{at}"),
-            kind: "freeze",
+            kind: "freeze".to_owned(),
             inputs: inputs.iter().map(|&from| ("data", from)).collect(),
             rank: *rank,
         };

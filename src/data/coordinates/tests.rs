@@ -6,7 +6,7 @@ use std::{f32::consts::LN_10, f64::consts::PI};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::rng::Streams;
+use crate::{data::normal, rng::Streams};
 
 fn names() -> Vec<String> {
     dijet::FEATURES.map(str::to_owned).to_vec()
@@ -22,7 +22,7 @@ fn embedded() -> Table {
 }
 
 fn fitted() -> Coordinates {
-    let standard = [(-2.0, 1.0), (-2.5, 1.1), (-1.8, 0.7), (-1.7, 0.6), (-2.9, 1.2), (0.0, 0.8), (0.0, 0.5)];
+    let standard = [(0.1, 0.9), (-0.1, 1.1), (-1.8, 0.7), (-1.7, 0.6), (-0.1, 1.1), (0.0, 0.8), (0.0, 0.5)];
     Coordinates::Dijet { means: standard.map(|(mean, _)| mean), deviations: standard.map(|(_, d)| d) }
 }
 
@@ -89,9 +89,31 @@ fn dijet_coordinates_follow_their_formulas() {
     let event = [f32::exp(0.5) * 500.0, 0.5, 99.0, 500.0, -1.0, 3.0, 49.0];
     let table = Table::from_rows(names(), &event).unwrap();
     let plain = Coordinates::Dijet { means: [0.0; 7], deviations: [1.0; 7] };
-    let expected = [-0.352_189, -0.673_344, -2.109_438, -LN_10, -1.886_558, -0.135_520, 0.388_857];
+    let expected = [1.653_541, 2.303_856, -2.109_438, -LN_10, 0.281_698, -0.135_520, 0.388_857];
     for (value, expected) in plain.encode(&table).unwrap().iter().zip(expected) {
         assert!((value - expected).abs() < 3e-6, "{value} for {expected}");
+    }
+}
+
+#[test]
+fn no_event_piles_up_at_an_edge_that_scores_do_not_have() {
+    // Normal scores: about as many events within 0.001 of φ = π as the exponential density says, and none at it.
+    let scores: Vec<f32> = (0..20_000).map(|i| normal::quantile((f64::from(i) + 0.5) / 20_000.0) as f32).collect();
+    let rows: Vec<f32> = scores.iter().flat_map(|&x| [x; 7]).collect();
+    let plain = Coordinates::Dijet { means: [0.0; 7], deviations: [1.0; 7] };
+    let events = plain.decode(&rows, &names(), &mut rng()).unwrap();
+    let near = |name: &str, edge: f64, reach: f64| {
+        let column = events.column(name).unwrap();
+        column.iter().filter(|&&x| (f64::from(x.abs()) - edge).abs() < reach).count() as f64 / 20_000.0
+    };
+    for (name, edge, reach, scale) in [("ljet2_phi", PI, 1e-3, 0.15), ("ljet2_pt", 250.0, 0.5, 0.23 * 250.0)] {
+        let expected = 1.0 - (-reach / scale as f64).exp();
+        assert!(
+            (near(name, edge, reach) / expected - 1.0).abs() < 0.05,
+            "{name}: {} for {expected}",
+            near(name, edge, reach)
+        );
+        assert!(near(name, edge, reach / 100.0) < 0.02 * expected, "{name} piles up at {edge}");
     }
 }
 

@@ -4,8 +4,8 @@ use rand::RngExt;
 
 use super::*;
 use crate::{
-    data::{Coordinates, Observables, Tail},
-    rng::Streams,
+    data::{Coordinates, Observables, Tail, Truth},
+    metrics::METRICS,
 };
 
 fn description(tail: Option<f64>) -> Description {
@@ -27,10 +27,16 @@ fn events(number: usize, scale: f32, purpose: &str) -> Table {
     Table::new(vec!["mass".into(), "angle".into()], vec![mass, angle]).unwrap()
 }
 
+/// Judges with all metrics.
+fn judging<T>(description: &Description, test: &Table, reference: &Table, judging: impl FnOnce(&Judge<'_>) -> T) -> T {
+    let (streams, effort) = (Streams::new(7, "evaluate"), Effort { neighbour_events: 500, ..Effort::default() });
+    judging(&Judge::new(description, test, reference, METRICS.iter().collect(), effort, &streams).unwrap())
+}
+
 fn judged(generated: &Table) -> Metrics {
     let (description, test, reference) =
         (description(Some(2.0)), events(20_000, 1.0, "test"), events(20_000, 1.0, "reference"));
-    Judge::new(&description, &test, &reference).unwrap().judge(generated).unwrap().metrics
+    judging(&description, &test, &reference, |judge| judge.judge(generated).unwrap().metrics)
 }
 
 #[test]
@@ -80,11 +86,12 @@ fn an_empty_tail_gives_ratio_zero_and_no_number_that_needs_events_there() {
 #[test]
 fn without_a_tail_there_are_no_tail_numbers_and_no_spectrum() {
     let (description, test) = (description(None), events(2000, 1.0, "test"));
-    let judge = Judge::new(&description, &test, &events(2000, 1.0, "reference")).unwrap();
-    let judged = judge.judge(&events(1000, 1.0, "generated")).unwrap();
-    assert!(judged.metrics.keys().all(|name| !name.starts_with("tail") && !name.starts_with("qq")));
-    let evaluation = judge.evaluation(Events { test: 2000, generated: 1000, floor: 2000 }, &judged, &[]);
-    assert!(evaluation.tail.is_none() && evaluation.spectra.is_empty());
+    judging(&description, &test, &events(2000, 1.0, "reference"), |judge| {
+        let judged = judge.judge(&events(1000, 1.0, "generated")).unwrap();
+        assert!(judged.metrics.keys().all(|name| !name.contains("tail") && !name.starts_with("qq")));
+        let evaluation = judge.evaluation(Events { test: 2000, generated: 1000, floor: 2000 }, &judged, &[]);
+        assert!(evaluation.tail.is_none() && evaluation.spectra.is_empty());
+    });
 }
 
 #[test]
@@ -97,8 +104,8 @@ fn against_the_truth_a_sample_is_scored_by_its_own_quantiles_where_it_has_the_ev
     };
     let description = Description { features: vec!["x0".into()], truth: Some(truth), tail: None, ..description(None) };
     let (test, reference) = (exact(5000, 1.0), exact(600, 3.0));
-    let judge = Judge::new(&description, &test, &reference).unwrap();
-    let (model, floor) = (judge.judge(&exact(60_000, 1.2)).unwrap(), judge.floor(&reference).unwrap());
+    let (model, floor) =
+        judging(&description, &test, &reference, |judge| (judge.judge(&exact(60_000, 1.2)).unwrap(), judge.floor()));
     for (metrics, scale) in [(&model.metrics, 1.2), (&floor.metrics, 1.0)] {
         for share in ["0.01", "0.001"] {
             let ratio = metrics[&format!("truth_quantile_ratio_{share}")];
@@ -112,9 +119,8 @@ fn against_the_truth_a_sample_is_scored_by_its_own_quantiles_where_it_has_the_ev
 #[test]
 fn values_that_are_not_finite_are_left_out_and_counted() {
     let (description, test) = (description(Some(2.0)), events(2000, 1.0, "test"));
-    let judge = Judge::new(&description, &test, &events(2000, 1.0, "reference")).unwrap();
     let broken = Table::new(vec!["mass".into(), "angle".into()], vec![vec![f32::NAN, 1.5], vec![0.1, 0.2]]).unwrap();
-    let judged = judge.judge(&broken).unwrap();
+    let judged = judging(&description, &test, &events(2000, 1.0, "reference"), |judge| judge.judge(&broken).unwrap());
     assert_eq!(judged.dropped, 1);
     assert!(judged.metrics.values().all(|value| value.is_finite()));
 }
@@ -123,9 +129,10 @@ fn values_that_are_not_finite_are_left_out_and_counted() {
 fn the_file_holds_every_event_of_open_bins() {
     let (description, test, reference) =
         (description(Some(2.0)), events(3000, 1.0, "test"), events(2500, 1.0, "reference"));
-    let judge = Judge::new(&description, &test, &reference).unwrap();
-    let (floor, model) = (judge.judge(&reference).unwrap(), judge.judge(&events(2000, 1.0, "generated")).unwrap());
-    let evaluation = judge.evaluation(Events { test: 3000, generated: 2000, floor: 2500 }, &floor, &[model]);
+    let evaluation = judging(&description, &test, &reference, |judge| {
+        let model = judge.judge(&events(2000, 1.0, "generated")).unwrap();
+        judge.evaluation(Events { test: 3000, generated: 2000, floor: 2500 }, &judge.floor(), &[model])
+    });
     for histograms in &evaluation.observables {
         let sizes =
             [&histograms.test, &histograms.floor, &histograms.models[0]].map(|counts| counts.iter().sum::<u64>());
@@ -137,9 +144,9 @@ fn the_file_holds_every_event_of_open_bins() {
 
 #[test]
 fn a_dataset_without_test_events_cannot_judge() {
-    let message = Judge::new(&description(None), &events(0, 1.0, "test"), &events(5, 1.0, "reference"))
-        .err()
-        .unwrap()
-        .to_string();
+    let (streams, description) = (Streams::new(7, "evaluate"), description(None));
+    let (test, reference) = (events(0, 1.0, "test"), events(5, 1.0, "reference"));
+    let judge = Judge::new(&description, &test, &reference, Vec::new(), Effort::default(), &streams);
+    let message = judge.err().unwrap().to_string();
     assert!(message.contains("split.test"), "{message}");
 }

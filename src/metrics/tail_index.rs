@@ -1,0 +1,128 @@
+//! The tail index ξ: how slowly a spectrum falls above a cut. P(x > c·t) ∝ t^(−1/ξ) for ξ > 0; a Gaussian tail has ξ = 0.
+
+use super::{Comparison, Numbers};
+
+/// Fewer values above the cut give no index.
+const LEAST: usize = 20;
+
+/// An index with its asymptotic deviation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TailIndex {
+    /// ξ.
+    pub index: f64,
+    /// Its deviation.
+    pub sigma: f64,
+}
+
+/// Hill's estimator over a threshold: the mean of ln(x/c) over the k values above c; deviation ξ/√k (Hill 1975).
+/// `None` if the cut is not positive or fewer than twenty values lie above it.
+pub fn hill(sample: &[f64], cut: f64) -> Option<TailIndex> {
+    let logs: Vec<f64> = sample.iter().filter(|&&value| value > cut).map(|value| (value / cut).ln()).collect();
+    if cut <= 0.0 || logs.len() < LEAST {
+        return None;
+    }
+    let index = logs.iter().sum::<f64>() / logs.len() as f64;
+    index.is_finite().then(|| TailIndex { index, sigma: index / (logs.len() as f64).sqrt() })
+}
+
+/// The shape of a generalised Pareto law of the excesses over a threshold, by maximum likelihood, as
+/// `scipy.stats.genpareto.fit(x - c, floc=0)`; deviation (1 + ξ)/√k (Smith 1987).
+///
+/// The likelihood has no maximum below ξ = −1 and no normal law below −1/2; the search ends at −0.9. `None` if fewer than
+/// twenty values lie above the cut, or all at one place.
+pub fn generalised_pareto(sample: &[f64], cut: f64) -> Option<TailIndex> {
+    let excesses: Vec<f64> = sample.iter().filter(|&&value| value > cut).map(|value| value - cut).collect();
+    let (least, largest) = excesses.iter().fold((f64::INFINITY, 0.0), |(low, high), &y| (f64::min(low, y), f64::max(high, y)));
+    if excesses.len() < LEAST || least >= largest || !largest.is_finite() {
+        return None;
+    }
+    let k = excesses.len() as f64;
+    let mean = excesses.iter().sum::<f64>() / k;
+    // Grimshaw (1993): with θ = ξ/σ, the likelihood is greatest at ξ(θ) = mean ln(1 + θy), which leaves one dimension.
+    let shape = |theta: f64| excesses.iter().map(|y| (theta * y).ln_1p()).sum::<f64>() / k;
+    let loss = |theta: f64| {
+        let xi = shape(theta);
+        // −(log-likelihood)/k = ln σ + ξ + 1 with σ = ξ/θ, which tends to the mean for θ → 0.
+        let scale = if theta.abs() * mean < 1e-9 { mean } else { xi / theta };
+        if xi < LOWEST || scale <= 0.0 { f64::INFINITY } else { scale.ln() + xi + 1.0 }
+    };
+    // The variable s: θ·mean = eˢ − mean/max, so that θ > −1/max always, and θ = 0 is an inner point.
+    let theta = |s: f64| s.exp() / mean - 1.0 / largest;
+    let (from, to, points) = ((mean / largest).ln() - 12.0, (mean / largest).ln().max(0.0) + 12.0, 64);
+    let at = |i: usize| from + (to - from) * i as f64 / points as f64;
+    let best = (0..=points).map(|i| (loss(theta(at(i))), i)).min_by(|one, other| one.0.total_cmp(&other.0))?.1;
+    let s = golden(|s| loss(theta(s)), at(best.saturating_sub(1)), at((best + 1).min(points)));
+    let index = shape(theta(s));
+    index.is_finite().then(|| TailIndex { index, sigma: (1.0 + index) / k.sqrt() })
+}
+
+/// The lowest shape that the fit tries.
+const LOWEST: f64 = -0.9;
+
+/// The lowest point of a function between two others, by golden section.
+fn golden(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
+    let part = (5.0_f64.sqrt() - 1.0) / 2.0;
+    let (mut one, mut other) = (high - part * (high - low), low + part * (high - low));
+    let (mut f_one, mut f_other) = (f(one), f(other));
+    for _ in 0..60 {
+        if f_one <= f_other {
+            (high, other, f_other) = (other, one, f_one);
+            one = high - part * (high - low);
+            f_one = f(one);
+        } else {
+            (low, one, f_one) = (one, other, f_other);
+            other = low + part * (high - low);
+            f_other = f(other);
+        }
+    }
+    f64::midpoint(low, high)
+}
+
+/// `tail_index_hill` and `tail_index_gpd` of the sample over the cut, each with `_sigma`; where the observable is positive.
+///
+/// They are the sample's own, not differences: compare them with the floor's.
+pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {
+    let Some(tail) = comparison.bench.tail.as_ref().filter(|tail| tail.cut > 0.0) else { return };
+    let sample = comparison.sample.ascending(tail.observable);
+    for (name, found) in [("hill", hill(sample, tail.cut)), ("gpd", generalised_pareto(sample, tail.cut))] {
+        numbers.put(format!("tail_index_{name}"), found.map(|found| found.index));
+        numbers.put(format!("tail_index_{name}_sigma"), found.map(|found| found.sigma));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Quantiles of x^(−1/ξ) above 1 at the middles of equal shares.
+    fn pareto(size: u32, xi: f64) -> Vec<f64> {
+        (0..size).map(|i| ((f64::from(i) + 0.5) / f64::from(size)).powf(-xi)).collect()
+    }
+
+    #[test]
+    fn both_find_the_index_of_a_pareto_law_above_any_cut() {
+        let sample = pareto(50_000, 0.3);
+        for cut in [1.0, 1.5] {
+            assert!((hill(&sample, cut).unwrap().index - 0.3).abs() < 0.003);
+            assert!((generalised_pareto(&sample, cut).unwrap().index - 0.3).abs() < 0.01);
+        }
+    }
+
+    #[test]
+    fn an_exponential_tail_has_index_zero_and_a_bounded_one_a_negative_index() {
+        let middles = || (0..20_000).map(|i| (f64::from(i) + 0.5) / 20_000.0);
+        let exponential: Vec<f64> = middles().map(|u| -u.ln()).collect();
+        assert!(generalised_pareto(&exponential, 0.5).unwrap().index.abs() < 0.01);
+        // P(x > y) = (1 − y/3)^4: ξ = −1/4.
+        let bounded: Vec<f64> = middles().map(|u| 3.0 * (1.0 - u.powf(0.25))).collect();
+        assert!((generalised_pareto(&bounded, 0.0).unwrap().index + 0.25).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_tail_without_events_or_spread_has_no_index() {
+        assert_eq!(hill(&[2.0; 5], 1.0), None);
+        assert_eq!(hill(&[2.0; 50], -1.0), None);
+        assert_eq!(generalised_pareto(&[2.0; 50], 1.0), None);
+        assert_eq!(generalised_pareto(&[2.0; 50], 3.0), None);
+    }
+}
