@@ -546,3 +546,50 @@ fn candidates_on_reweighted_data_learn_what_the_base_lacks() {
         assert_eq!(mixed["declined"], 0.0, "{method}: {mixed:?}");
     }
 }
+
+#[test]
+fn an_inversion_finds_latent_vectors_of_the_tail_and_training_draws_from_them() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let base = shop.frozen(&data, 300);
+    let fields = serde_json::json!({
+        "model": "m", "data": "d", "steps": 400, "batch": 64, "optimizer": { "rate": 2e-3 }, "ema": 0.99,
+        "strata": { "shares": [0.5, 0.5] }, "gaussians": 2, "share": 0.5,
+    });
+    let inputs = [("model", &base), ("data", &data)];
+    let (proposal, metrics) = shop.run("invert", fields.clone(), &inputs);
+    assert!((metrics["weights.mean"] - 1.0).abs() < 0.02, "{metrics:?}");
+    assert!(metrics["tail_rate.proposal"] > 1.5 * metrics["tail_rate.model"], "{metrics:?}");
+    let unbiased = metrics["tail_rate.proposal_weighted"] / metrics["tail_rate.model"];
+    assert!((unbiased - 1.0).abs() < 0.1, "{metrics:?}");
+    assert_eq!(bytes(&shop.run("invert", fields, &inputs).0), bytes(&proposal), "the same seed, the same bytes");
+
+    let (candidate, _) = {
+        let fields = serde_json::json!({ "data": "d", "like": "l", "method": "copy" });
+        shop.run("pretrain_tail", fields, &[("data", &data), ("like", &base)])
+    };
+    for latents in ["proposal", "stratified"] {
+        let mut train = serde_json::json!({ "data": "d", "start": "s", "steps": 10, "batch": 64 });
+        let mut boost = serde_json::json!({
+            "base": "b", "candidate": "c", "data": "d", "steps": 10, "batch": 64, "accept": "always",
+            "mixture": { "learn": "fixed", "initial": 0.2 },
+        });
+        let (mut to_train, mut to_boost) = (
+            vec![("data", &data), ("start", &base)],
+            vec![("base", &base), ("candidate", &candidate), ("data", &data)],
+        );
+        for (fields, inputs) in [(&mut train, &mut to_train), (&mut boost, &mut to_boost)] {
+            if latents == "proposal" {
+                fields["proposal"] = "p".into();
+                inputs.push(("proposal", &proposal));
+            } else {
+                fields["latents"] = serde_json::json!({ "method": "stratified", "share": 0.5, "pool": 4 });
+            }
+        }
+        let (trained, _) = shop.run("train_gan", train, &to_train);
+        StoredModel::load(&trained).unwrap();
+        let (boosted, metrics) = shop.run("boost", boost, &to_boost);
+        assert_eq!(StoredModel::load(&boosted).unwrap().components.len(), 2);
+        assert!(metrics["last.candidate_share_of_tail"] < 0.6, "{metrics:?}");
+    }
+}

@@ -133,6 +133,7 @@ fn cure(port: &Port<'_>, found: Option<(&str, ArtifactKind)>) -> String {
         (Some(ArtifactKind::FrozenModel), _) => "add a `freeze` stage, and refer to it here".into(),
         (Some(ArtifactKind::Candidate), _) => "add a `pretrain_tail` stage, and refer to it here".into(),
         (Some(ArtifactKind::Dataset), _) => "refer to a `dataset` stage".into(),
+        (Some(ArtifactKind::Proposal), _) => "add an `invert` stage, and refer to it here".into(),
         _ => "refer to a `train_gan`, `boost` or `freeze` stage".into(),
     }
 }

@@ -296,7 +296,7 @@ impl Running<'_> {
     /// Threads for the worker: one for training, which gains nothing from more on small nets; else a share of the cores.
     fn threads(&self) -> usize {
         match self.declared.stage.produces() {
-            ArtifactKind::Model | ArtifactKind::Candidate => 1,
+            ArtifactKind::Model | ArtifactKind::Candidate | ArtifactKind::Proposal => 1,
             _ => {
                 let cores = thread::available_parallelism().map_or(1, usize::from);
                 (cores / self.shared.options.jobs.max(1)).max(1)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind, Upstream,
+    ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind, Upstream, invert,
     mixture::{
         Accept, Learn, MixtureConfig,
         trial::{self, Newcomer, Trial, Verdict},
@@ -16,7 +16,7 @@ use crate::{
     train::{
         adversary::{Adversary, Loss},
         boost::{self, BoostTraining, Boosted, WeightRule},
-        config::{LossConfig, OptimizerConfig, StrataConfig, ema},
+        config::{LatentsConfig, LossConfig, OptimizerConfig, StrataConfig, ema},
         mixture::TailMasses,
     },
     value::{BatchSize, Fraction, OpenProbability, RoundCount, Steps},
@@ -52,6 +52,12 @@ pub struct Boost {
     /// The optimiser.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// A proposal of an `invert` stage that G1's latent vectors are drawn from, with weights.
+    #[serde(default)]
+    pub proposal: Option<String>,
+    /// Or another importance sampling of G1's latent vectors.
+    #[serde(default)]
+    pub latents: Option<LatentsConfig>,
     /// Decay of the moving average of G1's weights.
     #[serde(default = "ema")]
     pub ema: Fraction,
@@ -91,17 +97,25 @@ impl StageKind for Boost {
             Port::one("candidate", &self.candidate, &[ArtifactKind::Candidate]),
             Port::one("data", &self.data, &[ArtifactKind::Dataset]),
         ];
+        let proposal = self.proposal.as_deref();
+        let proposal = proposal.map(|proposal| Port::one("proposal", proposal, &[ArtifactKind::Proposal]));
         let grown_from =
             self.grown_from.as_ref().map(|from| Port::one("grown_from", from, &[ArtifactKind::FrozenModel]));
-        ports.into_iter().chain(grown_from).collect()
+        ports.into_iter().chain(grown_from).chain(proposal).collect()
     }
 
     fn problems(&self) -> Vec<Problem> {
-        strata_problems(self.strata.as_ref()).into_iter().chain(self.mixture.problems()).collect()
+        let latents = training::latents_problems(self.proposal.as_ref(), self.latents.as_ref());
+        strata_problems(self.strata.as_ref()).into_iter().chain(self.mixture.problems()).chain(latents).collect()
     }
 
     fn mismatches(&self, upstream: &Upstream<'_>) -> Vec<Problem> {
-        training::mismatches(upstream, None, self.strata.as_ref(), self.mixture.needs_tail())
+        training::mismatches(
+            upstream,
+            None,
+            self.strata.as_ref(),
+            self.mixture.needs_tail().or(self.latents.map(|_| "latents")),
+        )
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
@@ -176,6 +190,7 @@ impl Boost {
             }
         };
         let base = Model::new(trial.base, context.device)?;
+        let proposal = self.proposal.as_ref().map(|_| invert::load(context.input("proposal")?)).transpose()?;
         let training = BoostTraining {
             description: &material.dataset.description,
             reals: &reals,
@@ -192,6 +207,7 @@ impl Boost {
             warmup: (self.mixture.warmup.get() * steps as f64) as u64,
             optimizer: &self.optimizer,
             ema: self.ema.get(),
+            latents: training::latent_sampling(proposal.as_ref(), self.latents.as_ref()),
             device: &material.device,
         };
         let streams = context.streams.clone();

@@ -22,6 +22,7 @@ pub mod boost;
 pub mod dataset;
 pub mod evaluate;
 pub mod freeze;
+pub mod invert;
 pub mod mix;
 pub mod mixture;
 pub mod pretrain_tail;
@@ -42,6 +43,8 @@ pub enum ArtifactKind {
     FrozenModel,
     /// A second generator, pretrained on the tail.
     Candidate,
+    /// A density of latent vectors that lead to the tail more often.
+    Proposal,
     /// Metrics and histograms of models against test events.
     Evaluation,
     /// Evaluations of several seeds, brought together.
@@ -56,6 +59,7 @@ impl ArtifactKind {
             Self::Model => "a trained model",
             Self::FrozenModel => "a frozen model",
             Self::Candidate => "a tail-pretrained candidate",
+            Self::Proposal => "a proposal of latent vectors",
             Self::Evaluation => "an evaluation",
             Self::Study => "a study of several seeds",
         }
@@ -391,6 +395,8 @@ stages! {
     "boost" => Boost in boost,
     /// Adds a second generator to a base as it is.
     "mix" => Mix in mix,
+    /// Finds the latent vectors that lead to the tail.
+    "invert" => Invert in invert,
     /// Joins a model below a cut and another above it.
     "splice" => Splice in splice,
     /// Multiplies a model's density by a classifier's ratio.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArtifactKind, Context, Metrics, Port, Problem, Stage, StageError, StageKind, Upstream,
+    ArtifactKind, Context, Metrics, Port, Problem, Stage, StageError, StageKind, Upstream, invert,
     training::{self, Material, strata_problems},
 };
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
     train::{
         adversary::{Adversary, Loss},
         config::{
-            DiscriminatorConfig, GeneratorConfig, LossConfig, LossKind, OptimizerConfig, Region, StrataConfig, ema,
+            DiscriminatorConfig, GeneratorConfig, LatentsConfig, LossConfig, LossKind, OptimizerConfig, Region,
+            StrataConfig, ema,
         },
         gan::{self, GanTraining},
     },
@@ -51,6 +52,12 @@ pub struct TrainGan {
     /// The generator's and the discriminator's optimiser.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// A proposal of an `invert` stage that the generator's latent vectors are drawn from, with weights.
+    #[serde(default)]
+    pub proposal: Option<String>,
+    /// Or another importance sampling of the generator's latent vectors.
+    #[serde(default)]
+    pub latents: Option<LatentsConfig>,
     /// Decay of the moving average of the generator's weights, which is what is sampled; 0 turns it off.
     #[serde(default = "ema")]
     pub ema: Fraction,
@@ -68,11 +75,14 @@ impl StageKind for TrainGan {
     fn ports(&self) -> Vec<Port<'_>> {
         let start = self.start.as_deref();
         let start = start.map(|start| Port::one("start", start, &[ArtifactKind::Model, ArtifactKind::FrozenModel]));
-        std::iter::once(Port::one("data", &self.data, &[ArtifactKind::Dataset])).chain(start).collect()
+        let proposal = self.proposal.as_deref();
+        let proposal = proposal.map(|proposal| Port::one("proposal", proposal, &[ArtifactKind::Proposal]));
+        std::iter::once(Port::one("data", &self.data, &[ArtifactKind::Dataset])).chain(start).chain(proposal).collect()
     }
 
     fn problems(&self) -> Vec<Problem> {
         let mut problems = strata_problems(self.strata.as_ref());
+        problems.extend(training::latents_problems(self.proposal.as_ref(), self.latents.as_ref()));
         let wgan = self.loss.kind == LossKind::WganGp;
         if wgan && self.discriminator.dropout.get() > 0.0 {
             problems.push(Problem::new("discriminator.dropout", "a `wgan_gp` critic must have no dropout"));
@@ -84,7 +94,7 @@ impl StageKind for TrainGan {
     }
 
     fn mismatches(&self, upstream: &Upstream<'_>) -> Vec<Problem> {
-        let region = self.region.map(|_| "region");
+        let region = self.region.map(|_| "region").or(self.latents.map(|_| "latents"));
         let observables = Some(self.discriminator.observables.as_slice());
         let mut problems = training::mismatches(upstream, observables, self.strata.as_ref(), region);
         if let Some(Stage::TrainGan(start)) = upstream.get("start").and_then(|stages| stages.first()) {
@@ -132,6 +142,7 @@ impl StageKind for TrainGan {
             &material.device,
             context.streams.stream("discriminator dropout"),
         );
+        let proposal = self.proposal.as_ref().map(|_| invert::load(context.input("proposal")?)).transpose()?;
         let training = GanTraining {
             description,
             reals: &reals,
@@ -139,6 +150,7 @@ impl StageKind for TrainGan {
             batch,
             optimizer: &self.optimizer,
             ema: self.ema.get(),
+            latents: training::latent_sampling(proposal.as_ref(), self.latents.as_ref()),
             device: &material.device,
         };
         let streams = context.streams.clone();

@@ -7,7 +7,9 @@ use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
     model::{Derived, device},
     train::{
-        config::{Region, StrataConfig, Weights},
+        config::{LatentMethod, LatentsConfig, Region, StrataConfig, Weights},
+        gaussians::Proposal,
+        latents::LatentSampling,
         reals::{Reals, Strata},
         tail::TailGauge,
     },
@@ -91,6 +93,29 @@ impl Material {
         let gauge = TailGauge::new(&self.dataset.description, &context.streams);
         Ok(gauge.map_or(Ok(0.0), |mut gauge| gauge.mass(encoded))?)
     }
+}
+
+/// How latent vectors are drawn by these options.
+pub(super) fn latent_sampling<'a>(
+    proposal: Option<&'a Proposal>,
+    latents: Option<&LatentsConfig>,
+) -> LatentSampling<'a> {
+    match (proposal, latents) {
+        (Some(proposal), _) => LatentSampling::Proposal(proposal),
+        (None, Some(config)) => match config.method {
+            LatentMethod::Stratified => {
+                LatentSampling::Stratified { share: config.share.get(), pool: config.pool.get() }
+            }
+        },
+        (None, None) => LatentSampling::Normal,
+    }
+}
+
+/// What is wrong with the options of latent vectors as they stand.
+pub(super) fn latents_problems(proposal: Option<&String>, latents: Option<&LatentsConfig>) -> Option<Problem> {
+    (proposal.is_some() && latents.is_some()).then(|| {
+        Problem::new("latents", "latent vectors come from a `proposal` or by `latents`, not both").help("remove either")
+    })
 }
 
 /// Reports training steps to the context.

@@ -13,8 +13,9 @@ use super::{
     adversary::Adversary,
     config::OptimizerConfig,
     finite,
-    gan::{Randomness, check, latent},
+    gan::{Randomness, check},
     guard::{Fakes, Guard},
+    latents::{LatentSampling, Latents},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
     tempering::Tempering,
@@ -76,6 +77,8 @@ pub struct BoostTraining<'a> {
     pub optimizer: &'a OptimizerConfig,
     /// Decay of the moving average of G1's weights.
     pub ema: f64,
+    /// How G1's latent vectors are drawn.
+    pub latents: LatentSampling<'a>,
     /// Where tensors live, without autodiff.
     pub device: &'a Device,
 }
@@ -111,6 +114,7 @@ pub fn train(
     let kappa = from_candidate as f64 / batch as f64;
     let mut random = Randomness::new(streams);
     let mut base_noise = streams.stream("base noise");
+    let mut latents = Latents::new(training.latents, training.latent, description, streams, device)?;
     let mut net = Network::new(candidate, device);
     let mut optimizer = Optimizer::new(training.optimizer, steps);
     let mut average = Average::new(&net, training.ema);
@@ -128,12 +132,15 @@ pub fn train(
         let is_logged = step % LOG_EVERY == 0 || step == steps;
         let mut last = None;
         for _ in 0..adversary.loss().critic_steps {
-            let z = latent(from_candidate, training.latent, &mut random.noise, device);
+            let drawn = latents.draw(from_candidate, &net, &mut random.noise)?;
             let mut pass = Pass::training(&mut random.dropout);
-            let made = net.plain().forward(z, &mut pass);
+            let made = net.plain().forward(drawn.z, &mut pass);
             net.absorb(pass);
             let encoded = Tensor::cat(vec![base_rows.clone(), made], 0);
             let mut weights = component_weights(from_base, from_candidate, q, kappa);
+            let of_latents = drawn.weights.iter().flatten();
+            weights[from_base..].iter_mut().zip(of_latents).for_each(|(weight, of_latent)| *weight *= of_latent);
+            let component = weights.clone();
             if let Some(tempering) = &mut tempering {
                 weights.iter_mut().zip(tempering.weights(&encoded)?).for_each(|(weight, s)| *weight *= s);
             }
@@ -141,25 +148,23 @@ pub fn train(
             weigher.show(&seen, from_base);
             // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
             let fake = shuffled(&seen, &weights, &mut random.order, device);
-            last = Some((adversary.learn(&real, &fake, &mut random.order), encoded));
+            last = Some((adversary.learn(&real, &fake, &mut random.order), encoded, component));
         }
 
-        let z = latent(batch, training.latent, &mut random.noise, device);
+        let drawn = latents.draw(batch, &net, &mut random.noise)?;
         let (loss, gradient) = {
-            let (made, traced) = Traced::forward(&net, z, &mut Pass::training(&mut random.dropout));
-            let weights = Tensor::<2>::ones([batch, 1], device) * q;
-            let (loss, slope) = adversary.judge(description, &real, made, weights)?;
+            let (made, traced) = Traced::forward(&net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
+            let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(q, device))?;
             (loss, traced.parameters(slope))
         };
         optimizer.update(&mut net, gradient);
         average.update(&net);
 
-        if let Some((d_loss, encoded)) = last.filter(|_| is_logged) {
+        if let Some((d_loss, encoded, weights)) = last.filter(|_| is_logged) {
             let d_loss = finite(d_loss, step, "discriminator's loss")?;
-            let weights = &component_weights(from_base, from_candidate, q, kappa);
             watched = vec![("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?), ("q", q)];
             if let Some(guard) = &mut guard {
-                watched.extend(guard.look(&adversary, &Fakes { encoded, weights, from_base })?);
+                watched.extend(guard.look(&adversary, &Fakes { encoded, weights: &weights, from_base })?);
             }
             report(step, &watched);
         }

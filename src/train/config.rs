@@ -122,6 +122,28 @@ pub enum Weights {
     None,
 }
 
+/// How a generator's latent vectors are drawn, if not from N(0, I).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentsConfig {
+    /// The rule.
+    pub method: LatentMethod,
+    /// ρ: the share of a batch of fakes that lands in the tail.
+    #[serde(default = "half")]
+    pub share: OpenProbability,
+    /// Latent vectors that are tried for each one that is taken.
+    #[serde(default = "pool")]
+    pub pool: Width,
+}
+
+/// A rule for latent vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatentMethod {
+    /// More of those that lead to the tail, by a pool that is sorted by where the generator sends it, with weights.
+    Stratified,
+}
+
 /// A part of the data by its tail observable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -206,6 +228,14 @@ fn positive(value: f64) -> Positive {
 
 fn fraction(value: f64) -> Fraction {
     Fraction::try_from(value).unwrap_or_else(|_| unreachable!("a fraction constant"))
+}
+
+fn half() -> OpenProbability {
+    OpenProbability::try_from(0.5).unwrap_or_else(|_| unreachable!("a probability constant"))
+}
+
+fn pool() -> Width {
+    widths(&[4])[0]
 }
 
 fn zero_fraction() -> Fraction {

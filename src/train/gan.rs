@@ -8,6 +8,7 @@ use super::{
     adversary::Adversary,
     config::OptimizerConfig,
     finite,
+    latents::{LatentSampling, Latents},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
     tempering::{Tempering, fake_weights},
@@ -32,6 +33,8 @@ pub struct GanTraining<'a> {
     pub optimizer: &'a OptimizerConfig,
     /// Decay of the moving average of the generator's weights.
     pub ema: f64,
+    /// How latent vectors are drawn.
+    pub latents: LatentSampling<'a>,
     /// Where tensors live, without autodiff.
     pub device: &'a Device,
 }
@@ -64,11 +67,10 @@ pub fn train(
 ) -> Result<(Weights, Discriminator), TrainError> {
     let &GanTraining { description, reals, steps, batch, device, .. } = training;
     let mut random = Randomness::new(streams);
-    let width = generator.inputs();
+    let mut latents = Latents::new(training.latents, generator.inputs(), description, streams, device)?;
     let mut net = Network::new(generator, device);
     let mut optimizer = Optimizer::new(training.optimizer, steps);
     let mut average = Average::new(&net, training.ema);
-    let ones = Tensor::<2>::ones([batch, 1], device);
     let mut tempering = Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams);
 
     for step in 1..=steps {
@@ -78,19 +80,19 @@ pub fn train(
             if critic_step > 0 {
                 real = reals.batch(&mut random.order, device);
             }
-            let z = latent(batch, width, &mut random.noise, device);
+            let drawn = latents.draw(batch, &net, &mut random.noise)?;
             let mut pass = Pass::training(&mut random.dropout);
-            let made = net.plain().forward(z, &mut pass);
+            let made = net.plain().forward(drawn.z.clone(), &mut pass);
             net.absorb(pass);
-            let weights = fake_weights(tempering.as_mut(), &made, device)?;
+            let weights = fake_weights(tempering.as_mut(), &made, &drawn, device)?;
             let fake = Batch { rows: adversary.see(description, made)?, weights };
             d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
         }
 
-        let z = latent(batch, width, &mut random.noise, device);
+        let drawn = latents.draw(batch, &net, &mut random.noise)?;
         let (loss, gradient) = {
-            let (made, traced) = Traced::forward(&net, z, &mut Pass::training(&mut random.dropout));
-            let (loss, slope) = adversary.judge(description, &real, made, ones.clone())?;
+            let (made, traced) = Traced::forward(&net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
+            let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(1.0, device))?;
             (loss, traced.parameters(slope))
         };
         optimizer.update(&mut net, gradient);

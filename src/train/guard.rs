@@ -24,7 +24,7 @@ pub(super) struct Guard<'a> {
 /// A batch of fakes, the first `from_base` of which are G's.
 pub(super) struct Fakes<'a> {
     pub(super) encoded: Tensor<2>,
-    /// Importance weights of the components, mean 1.
+    /// Importance weights of components and latent vectors.
     pub(super) weights: &'a [f32],
     pub(super) from_base: usize,
 }
@@ -79,17 +79,17 @@ impl<'a> Guard<'a> {
             let logits = host(adversary.logits(rows.clone()))?;
             Ok(mean(&mut logits.into_iter().map(|d| (1.0, f64::from(d)))))
         };
-        let from_candidate = &values[fakes.from_base..];
-        let hits = from_candidate.iter().filter(|&&value| value > above).count() as f64;
         let tail: f64 = of(true).map(|(w, _)| w).sum();
-        let weight = fakes.weights.last().copied().map_or(0.0, f64::from);
+        let of_candidate = || values.iter().zip(fakes.weights).skip(fakes.from_base).map(|(&v, &w)| (v, f64::from(w)));
+        let weight: f64 = of_candidate().map(|(_, weight)| weight).sum();
+        let in_tail: f64 = of_candidate().filter(|(value, _)| *value > above).map(|(_, weight)| weight).sum();
         let all = [
             ("d_real_bulk", reals(&self.bulk)?),
             ("d_real_tail", reals(&self.tail)?),
             ("d_fake_bulk", mean(&mut of(false))),
             ("d_fake_tail", mean(&mut of(true))),
-            ("candidate_tail_mass", hits / from_candidate.len() as f64),
-            ("candidate_share_of_tail", hits * weight / tail),
+            ("candidate_tail_mass", in_tail / weight),
+            ("candidate_share_of_tail", in_tail / tail),
         ];
         Ok(all.into_iter().filter(|(_, value)| value.is_finite()).collect())
     }

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     TrainError,
+    latents::Drawn,
     reals::{Strata, stratum},
     tail::TailGauge,
 };
@@ -48,15 +49,19 @@ impl<'a> Tempering<'a> {
     }
 }
 
-/// Weights `[batch, 1]` of fakes: s, or 1 without tempering.
+/// Weights `[batch, 1]` of fakes: those of their latent vectors, times s.
 pub(super) fn fake_weights(
     tempering: Option<&mut Tempering<'_>>,
     encoded: &Tensor<2>,
+    drawn: &Drawn,
     device: &Device,
 ) -> Result<Tensor<2>, TrainError> {
     let size = encoded.dims()[0];
+    let weights = drawn.weights(1.0, device);
     Ok(match tempering {
-        Some(tempering) => Tensor::from_data(TensorData::new(tempering.weights(encoded)?, [size, 1]), device),
-        None => Tensor::ones([size, 1], device),
+        Some(tempering) => {
+            weights * Tensor::<2>::from_data(TensorData::new(tempering.weights(encoded)?, [size, 1]), device)
+        }
+        None => weights,
     })
 }

@@ -14,6 +14,7 @@ use crate::{
         adversary::{Adversary, Loss},
         config::{DiscriminatorConfig, OptimizerConfig},
         gan::{self, GanTraining},
+        latents::LatentSampling,
         ratio::{self, RatioTraining},
         reals::{Reals, Strata},
     },
@@ -62,6 +63,7 @@ pub(super) fn train(
         batch,
         optimizer: &stage.optimizer,
         ema: stage.ema.get(),
+        latents: LatentSampling::Normal,
         device: &material.device,
     };
     let streams = context.streams.clone();
