@@ -119,7 +119,7 @@ impl Evaluate {
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
 
     fn ports(&self) -> Vec<Port<'_>> {
