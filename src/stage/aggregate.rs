@@ -223,8 +223,8 @@ mod tests {
             Evaluation { format: Evaluation::FORMAT, events, tail: None, observables, spectra: Vec::new() };
         evaluation.save(&folder).unwrap();
         let metrics: Metrics = metrics.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
-        fs::write(folder.join(Evaluate::METRICS), serde_json::to_vec(&metrics).unwrap()).unwrap();
-        let files = [Evaluation::FILE, Evaluate::METRICS].map(|name| (name.to_owned(), folder.join(name)));
+        fs::write(folder.join(Evaluate::METRICS_FILE), serde_json::to_vec(&metrics).unwrap()).unwrap();
+        let files = [Evaluation::FILE, Evaluate::METRICS_FILE].map(|name| (name.to_owned(), folder.join(name)));
         Artifact { kind: ArtifactKind::Evaluation, files: files.into() }
     }
 
