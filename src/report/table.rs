@@ -34,9 +34,16 @@ impl Numbers<'_> {
         }
     }
 
+    /// Whether these are means over seeds.
+    fn is_study(self) -> bool {
+        self.0.contains_key(study::SEEDS)
+    }
+
     /// Half of the interval of a mean over seeds; nothing beside the numbers of a single evaluation, nor of seeds that agree.
     fn half_interval(self, column: Column, metric: &str) -> Option<f64> {
-        self.0.get(study::SEEDS)?;
+        if !self.is_study() {
+            return None;
+        }
         let name = Self::name(column, metric);
         let end = |ending: &str| self.0.get(&study::beside(&name, ending)).copied();
         Some((end("_high")? - end("_low")?) / 2.0).filter(|half| *half > 0.0)
@@ -193,6 +200,8 @@ fn rows(numbers: Numbers<'_>) -> Vec<Row> {
     rows.extend(with_interval("truth   W1".into(), "truth_w1", Show::Distance));
     let truth = |(top, u)| Row::new(format!("truth   {top}"), format!("truth_quantile_ratio_{u}"), Show::Ratio);
     rows.extend(shares.map(truth));
+    // Of a study every number has its interval in its own cell.
+    rows.retain(|row| !numbers.is_study() || !matches!(row.show, Show::Interval { .. }));
     rows
 }
 

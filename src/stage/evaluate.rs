@@ -119,8 +119,12 @@ impl Evaluate {
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
+
+    fn unhashed(&self) -> &'static [&'static str] {
+        &["primary", "margin"]
+    }
 
     fn ports(&self) -> Vec<Port<'_>> {
         let models = self.models.iter().enumerate().map(|(i, name)| Port {
