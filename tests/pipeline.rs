@@ -150,6 +150,8 @@ fn ready_pipelines_are_valid() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             Pipeline::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+            let three = Pipeline::load(&path, &set(&[("replicas", "3")])).unwrap_or_else(|error| panic!("{error}"));
+            assert!(three.stages.iter().any(|declared| declared.replica == 3), "{}", path.display());
         }
     }
 }
