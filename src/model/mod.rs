@@ -231,7 +231,9 @@ impl Model {
         for row in rows.chunks_exact_mut(self.description.coordinates.width()) {
             for set in symmetries {
                 if rng.random::<bool>() {
-                    set.iter().for_each(|&column| row[column] = -row[column]);
+                    for &column in set {
+                        row[column] = -row[column];
+                    }
                 }
             }
         }

@@ -106,8 +106,9 @@ fn no_event_piles_up_at_an_edge_that_scores_do_not_have() {
         let column = events.column(name).unwrap();
         column.iter().filter(|&&x| (f64::from(x.abs()) - edge).abs() < reach).count() as f64 / 20_000.0
     };
-    for (name, edge, reach, scale) in [("ljet2_phi", PI, 1e-3, 0.15), ("ljet2_pt", 250.0, 0.5, 0.23 * 250.0)] {
-        let expected = 1.0 - (-reach / scale as f64).exp();
+    let edges: [(&str, f64, f64, f64); 2] = [("ljet2_phi", PI, 1e-3, 0.15), ("ljet2_pt", 250.0, 0.5, 0.23 * 250.0)];
+    for (name, edge, reach, scale) in edges {
+        let expected = 1.0 - (-reach / scale).exp();
         assert!(
             (near(name, edge, reach) / expected - 1.0).abs() < 0.05,
             "{name}: {} for {expected}",
