@@ -8,7 +8,7 @@ use std::{
 
 use pgan_pipe::{
     device::DeviceName,
-    model::StoredModel,
+    model::{Factor, Ratio, StoredModel},
     rng::Streams,
     stage::{Artifact, Context, Metrics, Progress, Stage, StageError},
 };
@@ -221,13 +221,31 @@ fn a_ratio_that_knows_nothing_is_declined_and_the_model_stands() {
 }
 
 #[test]
+fn post_stratification_gives_the_tail_the_mass_that_it_has_in_the_data() {
+    let mut shop = Workshop::new();
+    let data = shop.heavy_tail();
+    let base = shop.frozen(&data, 100);
+    let fields = serde_json::json!({ "model": "m", "data": "d", "ceiling": 1000 });
+    let (stratified, metrics) = shop.run("post_stratify", fields, &[("model", &base), ("data", &data)]);
+    let stored = StoredModel::load(&stratified).unwrap();
+    assert!(matches!(stored.ratios.as_slice(), [Ratio { factor: Factor::Strata(_), .. }]));
+    assert!((metrics["strata[1].factor"] - metrics["strata[1].real"] / metrics["strata[1].model"]).abs() < 1e-9);
+
+    let fields = serde_json::json!({ "data": "d", "models": ["m", "s"], "events": 50000, "metrics": ["tail"] });
+    let inputs = [("data", &data), ("models", &base), ("models", &stratified)];
+    let (_, judged) = shop.run("evaluate", fields, &inputs);
+    let miss = |model: usize| judged[&format!("models[{model}].tail_mass_ratio")].ln().abs();
+    assert!(miss(1) < 0.15 && miss(1) < miss(0), "{} after, {} before", miss(1), miss(0));
+}
+
+#[test]
 fn a_component_cannot_be_added_to_a_reweighted_model() {
     let mut shop = Workshop::new();
     let data = shop.heavy_tail();
     let base = shop.frozen(&data, 30);
     let mut stored = StoredModel::load(&base).unwrap();
     let classifier = stored.discriminator.clone().unwrap();
-    stored.ratios.push(pgan_pipe::model::Ratio { classifier, offset: 0.0, ceiling: 1.0 });
+    stored.ratios.push(Ratio { factor: Factor::Classifier(classifier), offset: 0.0, ceiling: 1.0 });
     let folder = shop.folder.path().join("reweighted");
     fs::create_dir(&folder).unwrap();
     stored.save(&folder).unwrap();

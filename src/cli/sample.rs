@@ -32,7 +32,7 @@ use super::{
 pub(super) struct Sample {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// A stage that makes a model: `train_gan`, `freeze`, `pretrain_tail`, `boost`, `mix`, `reweight` or `splice`
+    /// A stage that makes a model: `train_gan`, `freeze`, `pretrain_tail`, `boost`, `mix`, `reweight`, `post_stratify` or `splice`
     #[arg(value_name = "STAGE")]
     stage: String,
     /// How many events

@@ -2,8 +2,9 @@
 
 use super::{
     DataError,
-    coordinates::{ColumnMap, MapChoice, QUANTILE_KNOTS, QUANTILE_MARGIN},
+    coordinates::{ColumnMap, GPD_SHARE, MapChoice, QUANTILE_KNOTS, QUANTILE_MARGIN},
     normal,
+    pareto::{GeneralisedPareto, LEAST},
 };
 
 impl ColumnMap {
@@ -26,7 +27,16 @@ impl ColumnMap {
                 Self::Log { mean, deviation: positive(name, deviation)? }
             }
             MapChoice::MinMax => Self::MinMax { min, max },
-            MapChoice::Quantile => Self::Quantile { knots: knots(values) },
+            MapChoice::Quantile => Self::Quantile { knots: knots(&ascending(values), 1.0) },
+            MapChoice::Gpd => {
+                let sorted = ascending(values);
+                let knots = knots(&sorted, 1.0 - GPD_SHARE);
+                let threshold = knots.last().copied().unwrap_or(max);
+                let excesses: Vec<f64> = sorted.iter().filter(|&&x| x > threshold).map(|x| x - threshold).collect();
+                let GeneralisedPareto { shape, scale } =
+                    GeneralisedPareto::fit(&excesses).ok_or_else(|| no_tail(name, excesses.len(), threshold))?;
+                Self::Gpd { knots, shape, scale }
+            }
         })
     }
 
@@ -38,6 +48,15 @@ impl ColumnMap {
             Self::MinMax { min, max } => 2.0 * (x - min) / (max - min) - 1.0,
             Self::Quantile { knots } => {
                 normal::quantile(QUANTILE_MARGIN + (1.0 - 2.0 * QUANTILE_MARGIN) * distribution(knots, x))
+            }
+            Self::Gpd { knots, shape, scale } => {
+                let excess = x - knots.last().copied().unwrap_or_default();
+                if excess > 0.0 {
+                    let law = GeneralisedPareto { shape: *shape, scale: *scale };
+                    return -normal::quantile((GPD_SHARE * law.survival(excess)).max(f64::MIN_POSITIVE));
+                }
+                let p = QUANTILE_MARGIN + (1.0 - GPD_SHARE - QUANTILE_MARGIN) * distribution(knots, x);
+                normal::quantile(p.min(1.0 - GPD_SHARE))
             }
         }
     }
@@ -55,6 +74,16 @@ impl ColumnMap {
                 let p = (normal::cdf(y) - QUANTILE_MARGIN) / (1.0 - 2.0 * QUANTILE_MARGIN);
                 interpolate(knots, p.clamp(0.0, 1.0))
             }
+            Self::Gpd { knots, shape, scale } => {
+                let above = normal::cdf(-y);
+                if above < GPD_SHARE {
+                    let law = GeneralisedPareto { shape: *shape, scale: *scale };
+                    let excess = law.upper_quantile((above / GPD_SHARE).max(f64::MIN_POSITIVE));
+                    return (knots.last().copied().unwrap_or_default() + excess).min(f64::from(f32::MAX));
+                }
+                let p = (1.0 - above - QUANTILE_MARGIN) / (1.0 - GPD_SHARE - QUANTILE_MARGIN);
+                interpolate(knots, p.clamp(0.0, 1.0))
+            }
         }
     }
 
@@ -67,6 +96,10 @@ impl ColumnMap {
             Self::MinMax { min, max } => min.is_finite() && max.is_finite() && min < max,
             Self::Quantile { knots } => {
                 knots.len() >= 2 && knots.iter().all(|knot| knot.is_finite()) && knots.is_sorted()
+            }
+            Self::Gpd { knots, shape, scale } => {
+                let knots = Self::Quantile { knots: knots.clone() };
+                knots.is_sound() && shape.is_finite() && scale.is_finite() && *scale > 0.0
             }
         }
     }
@@ -113,12 +146,23 @@ fn positive(name: &str, deviation: f64) -> Result<f64, DataError> {
     Err(DataError::Unusable(format!("`{name}` varies too little or too much to be standardised; leave it out")))
 }
 
-/// Quantiles at evenly spaced probabilities from 0 to 1, linearly interpolated.
-fn knots(values: &[f32]) -> Vec<f64> {
+fn no_tail(name: &str, excesses: usize, threshold: f64) -> DataError {
+    DataError::Unusable(format!(
+        "only {excesses} training events have `{name}` above {threshold}, where its map `gpd` fits a tail; it needs \
+         {LEAST}: choose `log` or `quantile` for this column"
+    ))
+}
+
+fn ascending(values: &[f32]) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().map(f64::from).collect();
     sorted.sort_unstable_by(f64::total_cmp);
+    sorted
+}
+
+/// Quantiles of sorted values at evenly spaced probabilities from 0 to `last`, linearly interpolated.
+fn knots(sorted: &[f64], last: f64) -> Vec<f64> {
     let count = QUANTILE_KNOTS.min(sorted.len()).max(2);
-    let mut knots: Vec<f64> = (0..count).map(|k| interpolate(&sorted, k as f64 / (count - 1) as f64)).collect();
+    let mut knots: Vec<f64> = (0..count).map(|k| interpolate(sorted, last * k as f64 / (count - 1) as f64)).collect();
     // Rounding must not break the order.
     for k in 1..count {
         knots[k] = knots[k].max(knots[k - 1]);
@@ -205,6 +249,32 @@ mod tests {
             let (mean, deviation) = moments(values.iter().map(|&x| map.encode(f64::from(x))), false);
             assert!(mean.abs() < 1e-3 && (deviation - 1.0).abs() < 0.02, "{choice:?}: {mean} ± {deviation}");
         }
+    }
+
+    #[test]
+    fn a_gpd_map_goes_on_above_the_largest_training_event() {
+        // P(x > v) = v^−3: the tail above any threshold is a generalised Pareto law with ξ = 1/3.
+        let quantile = |u: f64| u.powf(-1.0 / 3.0);
+        let values: Vec<f32> = (0..20_000).map(|i| quantile((f64::from(i) + 0.5) / 20_000.0) as f32).collect();
+        let map = ColumnMap::fit(MapChoice::Gpd, "x", &values, false).unwrap();
+        assert!(map.is_sound());
+        for u in [0.5, 0.06, 0.04, 1e-2, 1e-4, 1e-6] {
+            let x = map.decode(-normal::quantile(u));
+            assert!((x / quantile(u) - 1.0).abs() < 0.02, "{u}: {x} for {}", quantile(u));
+            assert!((map.decode(map.encode(x)) / x - 1.0).abs() < 1e-6, "{u}");
+        }
+        for y in [-1e9, -40.0, 40.0, 1e9] {
+            assert!(single(map.decode(y)).is_finite());
+        }
+        let scores: Vec<f64> = (1..400).map(|i| map.encode(1.0 + 0.01 * f64::from(i))).collect();
+        assert!(scores.is_sorted());
+    }
+
+    #[test]
+    fn a_gpd_map_needs_events_in_its_tail() {
+        let values: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        let message = ColumnMap::fit(MapChoice::Gpd, "x", &values, false).unwrap_err().to_string();
+        assert!(message.contains("only 5 training events have `x` above"), "{message}");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub const PHI_MAX: f64 = 3.141_592_502_593_994;
 pub const MASS_BOUNDS: (f64, f64) = (-12.0, 1.0);
 /// The most knots of a quantile map.
 pub const QUANTILE_KNOTS: usize = 1001;
+/// The share of training events above the threshold of a `gpd` map.
+pub const GPD_SHARE: f64 = 0.05;
 /// A quantile map squeezes the distribution function from [0, 1] to [margin, 1 − margin], so that its probit is finite.
 pub const QUANTILE_MARGIN: f64 = 1e-6;
 
@@ -67,6 +69,9 @@ pub enum MapChoice {
     MinMax,
     /// Normal scores of the training quantiles; saturates at the largest training event.
     Quantile,
+    /// Normal scores of the training quantiles, and of a generalised Pareto law in the top 5 %: for heavy tails. Saturates at the
+    /// smallest training event, goes on above the largest one.
+    Gpd,
 }
 
 /// Coordinates fitted on training events.
@@ -114,6 +119,15 @@ pub enum ColumnMap {
         /// Physical values at evenly spaced probabilities from 0 to 1, never falling.
         knots: Vec<f64>,
     },
+    /// Φ⁻¹ of a distribution function that is interpolated between knots and ends in a generalised Pareto law.
+    Gpd {
+        /// Physical values at evenly spaced probabilities from 0 to that of the threshold, the last one, never falling.
+        knots: Vec<f64>,
+        /// ξ of the excesses over the threshold.
+        shape: f64,
+        /// Their σ.
+        scale: f64,
+    },
 }
 
 /// Written out because serde's `untagged` would lose positions and the names that are expected.
@@ -126,7 +140,7 @@ impl<'de> Deserialize<'de> for CoordinatesChoice {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "`standard`, `dijet`, or a map for each column: { NAME: standard, log, min_max or quantile }",
+                    "`standard`, `dijet`, or a map for each column: { NAME: standard, log, min_max, quantile or gpd }",
                 )
             }
 

@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod dijet;
 pub mod normal;
 pub mod observables;
+pub mod pareto;
 pub mod read;
 pub mod split;
 pub mod synthetic;

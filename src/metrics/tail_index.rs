@@ -1,9 +1,7 @@
 //! The tail index ξ: how slowly a spectrum falls above a cut. P(x > c·t) ∝ t^(−1/ξ) for ξ > 0; a Gaussian tail has ξ = 0.
 
 use super::{Comparison, Numbers};
-
-/// Fewer values above the cut give no index.
-const LEAST: usize = 20;
+use crate::data::pareto::{GeneralisedPareto, LEAST};
 
 /// An index with its asymptotic deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,56 +24,12 @@ pub fn hill(sample: &[f64], cut: f64) -> Option<TailIndex> {
 }
 
 /// The shape of a generalised Pareto law of the excesses over a threshold, by maximum likelihood, as
-/// `scipy.stats.genpareto.fit(x - c, floc=0)`; deviation (1 + ξ)/√k (Smith 1987).
-///
-/// The likelihood has no maximum below ξ = −1 and no normal law below −1/2; the search ends at −0.9. `None` if fewer than
-/// twenty values lie above the cut, or all at one place.
+/// `scipy.stats.genpareto.fit(x - c, floc=0)`; deviation (1 + ξ)/√k (Smith 1987). `None` if fewer than twenty values lie above the
+/// cut, or all at one place.
 pub fn generalised_pareto(sample: &[f64], cut: f64) -> Option<TailIndex> {
     let excesses: Vec<f64> = sample.iter().filter(|&&value| value > cut).map(|value| value - cut).collect();
-    let (least, largest) = excesses.iter().fold((f64::INFINITY, 0.0), |(low, high), &y| (f64::min(low, y), f64::max(high, y)));
-    if excesses.len() < LEAST || least >= largest || !largest.is_finite() {
-        return None;
-    }
-    let k = excesses.len() as f64;
-    let mean = excesses.iter().sum::<f64>() / k;
-    // Grimshaw (1993): with θ = ξ/σ, the likelihood is greatest at ξ(θ) = mean ln(1 + θy), which leaves one dimension.
-    let shape = |theta: f64| excesses.iter().map(|y| (theta * y).ln_1p()).sum::<f64>() / k;
-    let loss = |theta: f64| {
-        let xi = shape(theta);
-        // −(log-likelihood)/k = ln σ + ξ + 1 with σ = ξ/θ, which tends to the mean for θ → 0.
-        let scale = if theta.abs() * mean < 1e-9 { mean } else { xi / theta };
-        if xi < LOWEST || scale <= 0.0 { f64::INFINITY } else { scale.ln() + xi + 1.0 }
-    };
-    // The variable s: θ·mean = eˢ − mean/max, so that θ > −1/max always, and θ = 0 is an inner point.
-    let theta = |s: f64| s.exp() / mean - 1.0 / largest;
-    let (from, to, points) = ((mean / largest).ln() - 12.0, (mean / largest).ln().max(0.0) + 12.0, 64);
-    let at = |i: usize| from + (to - from) * i as f64 / points as f64;
-    let best = (0..=points).map(|i| (loss(theta(at(i))), i)).min_by(|one, other| one.0.total_cmp(&other.0))?.1;
-    let s = golden(|s| loss(theta(s)), at(best.saturating_sub(1)), at((best + 1).min(points)));
-    let index = shape(theta(s));
-    index.is_finite().then(|| TailIndex { index, sigma: (1.0 + index) / k.sqrt() })
-}
-
-/// The lowest shape that the fit tries.
-const LOWEST: f64 = -0.9;
-
-/// The lowest point of a function between two others, by golden section.
-fn golden(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
-    let part = (5.0_f64.sqrt() - 1.0) / 2.0;
-    let (mut one, mut other) = (high - part * (high - low), low + part * (high - low));
-    let (mut f_one, mut f_other) = (f(one), f(other));
-    for _ in 0..60 {
-        if f_one <= f_other {
-            (high, other, f_other) = (other, one, f_one);
-            one = high - part * (high - low);
-            f_one = f(one);
-        } else {
-            (low, one, f_one) = (one, other, f_other);
-            other = low + part * (high - low);
-            f_other = f(other);
-        }
-    }
-    f64::midpoint(low, high)
+    let index = GeneralisedPareto::fit(&excesses)?.shape;
+    Some(TailIndex { index, sigma: (1.0 + index) / (excesses.len() as f64).sqrt() })
 }
 
 /// `tail_index_hill` and `tail_index_gpd` of the sample over the cut, each with `_sigma`; where the observable is positive.

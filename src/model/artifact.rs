@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Derived, ModelError, Ratio, Weights, Window, layer::Layer};
+use super::{Derived, Factor, ModelError, Ratio, StrataFactors, Weights, Window, layer::Layer};
 use crate::{data::Description, stage::Artifact};
 
 /// Version of the files that this build writes and reads.
@@ -85,7 +85,12 @@ struct DiscriminatorFile {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RatioFile {
-    classifier: DiscriminatorFile,
+    /// Either this …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classifier: Option<DiscriminatorFile>,
+    /// … or this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    strata: Option<StrataFactors>,
     offset: f64,
     ceiling: f64,
 }
@@ -128,12 +133,19 @@ impl StoredModel {
             None => None,
         };
         let mut ratios = Vec::new();
-        for (index, RatioFile { classifier, offset, ceiling }) in header.ratios.into_iter().enumerate() {
+        for (index, RatioFile { classifier, offset, ceiling, strata }) in header.ratios.into_iter().enumerate() {
             if !offset.is_finite() || !ceiling.is_finite() {
                 return Err(format(&json_path, "a ratio's offset or ceiling is not finite".into()));
             }
-            let net = weights(format!("ratios.{index}"), classifier.layers)?;
-            ratios.push(Ratio { classifier: Discriminator { derived: classifier.derived, net }, offset, ceiling });
+            let factor = match (classifier, strata) {
+                (Some(DiscriminatorFile { derived, layers }), None) => {
+                    let net = weights(format!("ratios.{index}"), layers)?;
+                    Factor::Classifier(Discriminator { derived, net })
+                }
+                (None, Some(strata)) if strata.is_sound(&header.description) => Factor::Strata(strata),
+                _ => return Err(format(&json_path, format!("ratio {index} has no classifier and no strata of use"))),
+            };
+            ratios.push(Ratio { factor, offset, ceiling });
         }
         Ok(Self { description: header.description, components, discriminator, ratios })
     }
@@ -155,7 +167,13 @@ impl StoredModel {
             ratios: self
                 .ratios
                 .iter()
-                .map(|r| RatioFile { classifier: r.classifier.file(), offset: r.offset, ceiling: r.ceiling })
+                .map(|Ratio { factor, offset, ceiling }| {
+                    let (classifier, strata) = match factor {
+                        Factor::Classifier(classifier) => (Some(classifier.file()), None),
+                        Factor::Strata(strata) => (None, Some(strata.clone())),
+                    };
+                    RatioFile { classifier, strata, offset: *offset, ceiling: *ceiling }
+                })
                 .collect(),
             description: self.description.clone(),
         };
@@ -172,7 +190,9 @@ impl StoredModel {
             write_weights(&discriminator.net, "discriminator", &mut tensors);
         }
         for (index, ratio) in self.ratios.iter().enumerate() {
-            write_weights(&ratio.classifier.net, &format!("ratios.{index}"), &mut tensors);
+            if let Factor::Classifier(classifier) = &ratio.factor {
+                write_weights(&classifier.net, &format!("ratios.{index}"), &mut tensors);
+            }
         }
         let path = folder.join("model.safetensors");
         let views = tensors.iter().map(|(name, (shape, bytes))| {

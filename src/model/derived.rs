@@ -283,9 +283,9 @@ fn decode(map: &ColumnMap, column: Tensor<2>, name: &str) -> Result<Tensor<2>, D
         ColumnMap::Standard { mean, deviation } => column * deviation + mean,
         ColumnMap::Log { mean, deviation } => (column * deviation + mean).clamp_max(20.0).exp(),
         ColumnMap::MinMax { min, max } => (column + 1.0) * ((max - min) / 2.0) + min,
-        ColumnMap::Quantile { .. } => {
+        ColumnMap::Quantile { .. } | ColumnMap::Gpd { .. } => {
             return Err(DataError::Unusable(format!(
-                "the derived observables need `{name}`, whose quantile map has no useful gradient; use `log` or `standard`"
+                "the derived observables need `{name}`, whose map by quantiles has no useful gradient; use `log` or `standard`"
             )));
         }
     })

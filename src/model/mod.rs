@@ -31,8 +31,8 @@ pub use artifact::{Component, Discriminator, StoredModel};
 pub use backprop::{PiecewiseLinear, Traced};
 pub use derived::{Derived, Rows};
 pub use network::{Network, Pass, Weights};
-pub use ratio::Ratio;
-use ratio::RatioNet;
+use ratio::LoadedRatio;
+pub use ratio::{Factor, Ratio, StrataFactors, stratum};
 pub use window::{Side, Window};
 
 /// Events that are generated at once.
@@ -101,7 +101,7 @@ pub enum ModelError {
 pub struct Model {
     description: Description,
     components: Vec<Loaded>,
-    ratios: Vec<RatioNet>,
+    ratios: Vec<LoadedRatio>,
     device: Device,
 }
 
@@ -129,7 +129,7 @@ impl Model {
             windows: component.windows.clone(),
         };
         let components = stored.components.iter().map(component).collect();
-        let ratios = stored.ratios.iter().map(|ratio| RatioNet::new(ratio, &device)).collect();
+        let ratios = stored.ratios.iter().map(|ratio| LoadedRatio::new(ratio, &device)).collect();
         Ok(Self { description: stored.description.clone(), components, ratios, device })
     }
 
@@ -168,6 +168,8 @@ impl Model {
         let width = self.description.coordinates.width();
         let mut rows = Vec::with_capacity(events * width);
         let (mut proposed, mut kept) = (0usize, 0usize);
+        let mut signs = rng.clone();
+        signs.set_stream(signs.get_stream() + 2);
         while kept < events {
             // As many as are missing by the share kept so far, and a few more.
             let share = (kept + 1) as f64 / (proposed + 2) as f64;
@@ -175,7 +177,7 @@ impl Model {
             let candidates = self.propose(count.clamp(CHUNK / 16, CHUNK), rng)?;
             let mut acceptance = vec![1.0; candidates.len() / width];
             for ratio in &self.ratios {
-                let factors = ratio.acceptance(&self.description, &candidates)?;
+                let factors = ratio.acceptance(&self.description, &candidates, &mut signs)?;
                 acceptance.iter_mut().zip(factors).for_each(|(product, factor)| *product *= factor);
             }
             for (row, probability) in candidates.chunks_exact(width).zip(acceptance) {

@@ -25,6 +25,7 @@ pub mod freeze;
 pub mod invert;
 pub mod mix;
 pub mod mixture;
+pub mod post_stratify;
 pub mod pretrain_tail;
 pub mod reweight;
 pub mod splice;
@@ -401,6 +402,8 @@ stages! {
     "splice" => Splice in splice,
     /// Multiplies a model's density by a classifier's ratio.
     "reweight" => Reweight in reweight,
+    /// Gives strata of the tail observable the mass that they have in the data.
+    "post_stratify" => PostStratify in post_stratify,
     /// Judges models against test events.
     "evaluate" => Evaluate in evaluate,
     /// Brings evaluations of several seeds together.

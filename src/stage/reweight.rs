@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     data::Dataset,
-    model::{Derived, Discriminator, Model, Ratio, Rows, StoredModel, Weights, architecture, freeze::freeze},
+    model::{Derived, Discriminator, Factor, Model, Ratio, Rows, StoredModel, Weights, architecture, freeze::freeze},
     train::{
         config::{DiscriminatorConfig, OptimizerConfig, StrataConfig, Weights as Compensation, ema},
         ratio::{self, RatioTraining},
@@ -234,6 +234,6 @@ impl Reweight {
             ("ratio.kept".to_owned(), sum / count / ceiling.exp()),
             ("ratio.effective_share".to_owned(), sum * sum / (count * weights().map(|w| w * w).sum::<f64>())),
         ]);
-        Ok(Ratio { classifier, offset, ceiling })
+        Ok(Ratio { factor: Factor::Classifier(classifier), offset, ceiling })
     }
 }

@@ -143,9 +143,9 @@ pub(super) fn mismatches(
         }
     }
     if observables.is_some_and(|names| !names.is_empty())
-        && matches!(&data.coordinates, CoordinatesChoice::Columns(maps) if maps.values().any(|map| *map == MapChoice::Quantile))
+        && matches!(&data.coordinates, CoordinatesChoice::Columns(maps) if maps.values().any(|map| matches!(map, MapChoice::Quantile | MapChoice::Gpd)))
     {
-        let message = "derived observables cannot be differentiated through `quantile` coordinates";
+        let message = "derived observables cannot be differentiated through `quantile` or `gpd` coordinates";
         problems
             .push(Problem::new("discriminator.observables", message).help("use `log` or `standard` in the dataset"));
     }

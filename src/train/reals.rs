@@ -8,7 +8,7 @@ use super::{
     TrainError,
     config::{StrataConfig, Weights},
 };
-use crate::model::Rows;
+use crate::model::{Rows, stratum};
 
 /// Events in a batch with their importance weights, outside of autodiff.
 #[derive(Clone, Debug)]
@@ -133,11 +133,6 @@ impl Strata {
             None => members[rng.random_range(0..members.len())],
         }
     }
-}
-
-/// The stratum of a value: an event on an edge belongs to the stratum above.
-pub(super) fn stratum(edges: &[f64], value: f64) -> usize {
-    edges.partition_point(|&edge| edge <= value)
 }
 
 /// Whole numbers in proportion to the shares that sum to `total`, each at least 1 (largest remainder).

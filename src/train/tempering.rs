@@ -6,13 +6,12 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{
-    TrainError,
-    latents::Drawn,
-    reals::{Strata, stratum},
-    tail::TailGauge,
+use super::{TrainError, latents::Drawn, reals::Strata, tail::TailGauge};
+use crate::{
+    data::Description,
+    model::{derived::host, stratum},
+    rng::Streams,
 };
-use crate::{data::Description, model::derived::host, rng::Streams};
 
 /// Looks up s(x) of generated events.
 pub(super) struct Tempering<'a> {
