@@ -87,7 +87,7 @@ pub(super) struct LoadedRatio {
 
 /// A factor on a device.
 enum LoadedFactor {
-    Classifier { net: Network, derived: Derived },
+    Classifier(Box<(Network, Derived)>),
     Strata(StrataFactors),
 }
 
@@ -95,7 +95,7 @@ impl LoadedRatio {
     pub(super) fn new(ratio: &Ratio, device: &Device) -> Self {
         let factor = match &ratio.factor {
             Factor::Classifier(Discriminator { derived, net }) => {
-                LoadedFactor::Classifier { net: Network::new(net, device), derived: derived.clone() }
+                LoadedFactor::Classifier(Box::new((Network::new(net, device), derived.clone())))
             }
             Factor::Strata(strata) => LoadedFactor::Strata(strata.clone()),
         };
@@ -109,14 +109,14 @@ impl LoadedRatio {
         encoded: &[f32],
         signs: &mut ChaCha8Rng,
     ) -> Result<Vec<f64>, ModelError> {
-        let mut logs: Vec<f64> = match &self.factor {
-            LoadedFactor::Classifier { net, derived } => {
+        let logs: Vec<f64> = match &self.factor {
+            LoadedFactor::Classifier(classifier) => {
+                let (net, derived) = classifier.as_ref();
                 log_ratios(net, derived, description, encoded)?.into_iter().map(f64::from).collect()
             }
             LoadedFactor::Strata(strata) => strata.log_factors(description, encoded, signs)?,
         };
-        logs.iter_mut().for_each(|log| *log = (*log + self.offset - self.ceiling).min(0.0).exp());
-        Ok(logs)
+        Ok(logs.into_iter().map(|log| (log + self.offset - self.ceiling).min(0.0).exp()).collect())
     }
 }
 

@@ -139,7 +139,9 @@ fn filled(edges: &[f64], samples: [&[f64]; 2]) -> Vec<f64> {
 
 fn counts(edges: &[f64], values: &[f64]) -> Vec<usize> {
     let mut counts = vec![0; edges.len() + 1];
-    values.iter().for_each(|&value| counts[stratum(edges, value)] += 1);
+    for &value in values {
+        counts[stratum(edges, value)] += 1;
+    }
     counts
 }
 
