@@ -1,5 +1,5 @@
 //! What is shown after a run: a table for each study and each evaluation that is in none, and its plots in
-//! `results/PIPELINE/STAGE`. The plots of a study are those of its first evaluation.
+//! `results/PIPELINE/STAGE`. The histograms of a study are those of its first evaluation; `paired.svg` shows its comparisons.
 
 use std::{
     collections::HashSet,
@@ -39,7 +39,13 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
             _ => continue,
         };
         let folder = Path::new("results").join(&pipeline.name).join(&stage.name);
-        let written = plots(store, record, models, &folder);
+        let written = histograms(store, record, models, &folder).and_then(|mut paths| {
+            if let Stage::Aggregate(study) = kind {
+                let svg = plot::paired_plot(&record.metrics, models, study.primary, study.margin.get())?;
+                paths.extend(svg.map(|svg| write(&folder, "paired", &svg)).transpose()?);
+            }
+            Ok(paths)
+        });
         if !quiet {
             say(&format!("\n{}\n{text}", stage.name));
         }
@@ -52,22 +58,26 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
     Ok(())
 }
 
-/// Writes the plots whose bytes changed, and gives the paths of all.
-fn plots(store: &Store, record: &Record, models: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Writes the histograms of an evaluation, and gives their paths.
+fn histograms(store: &Store, record: &Record, models: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let file = record.outputs.get(Evaluation::FILE).context("the evaluation has no histograms")?;
     let evaluation = Evaluation::load(&store.object(file.digest))?;
     let names: Vec<&str> = models.iter().map(String::as_str).collect();
-    let mut paths = Vec::new();
-    for histograms in &evaluation.observables {
-        let svg = plot::ratio_plot(&evaluation, &histograms.observable, &names)?;
-        let path = folder.join(format!("{}.svg", file_name(&histograms.observable)));
-        if fs::read(&path).ok().as_deref() != Some(svg.as_bytes()) {
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-            fs::write(&path, &svg).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        paths.push(path);
+    let draw = |observable: &str| {
+        let svg = plot::ratio_plot(&evaluation, observable, &names)?;
+        write(folder, &file_name(observable), &svg)
+    };
+    evaluation.observables.iter().map(|histograms| draw(&histograms.observable)).collect()
+}
+
+/// Writes a plot, unless it is there with the same bytes.
+fn write(folder: &Path, name: &str, svg: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(format!("{name}.svg"));
+    if fs::read(&path).ok().as_deref() != Some(svg.as_bytes()) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(paths)
+    Ok(path)
 }
 
 /// An observable's name as the name of a file: columns may be called anything.

@@ -58,15 +58,16 @@ pub fn pairs(models: usize) -> Vec<(usize, usize)> {
 
 /// A mean log-ratio with its interval and Wilcoxon's p.
 #[derive(Clone, Copy)]
-struct Ratio {
-    mean: f64,
-    low: f64,
-    high: f64,
+pub(super) struct Ratio {
+    pub(super) mean: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
     p: Option<f64>,
 }
 
 impl Ratio {
-    fn of(numbers: Numbers<'_>, (model, other): (usize, usize), loss: Loss) -> Option<Self> {
+    /// That of a model's loss over another's, if every seed has both.
+    pub(super) fn of(numbers: Numbers<'_>, (model, other): (usize, usize), loss: Loss) -> Option<Self> {
         let name = log_ratio(model, other, loss);
         let get = |ending: &str| numbers.0.get(&beside(&name, ending)).copied();
         Some(Self { mean: get("")?, low: get("_low")?, high: get("_high")?, p: get("_wilcoxon_p") })
@@ -82,7 +83,7 @@ impl Ratio {
     }
 
     /// `0.68 (0.58 to 0.80)`.
-    fn in_words(self) -> String {
+    pub(super) fn in_words(self) -> String {
         format!("{:.2} ({:.2} to {:.2})", self.mean.exp(), self.low.exp(), self.high.exp())
     }
 }

@@ -5,10 +5,10 @@ use plotters::{
     style::text_anchor::{HPos, VPos},
 };
 
-use super::{super::table::shortened, Area, Axis, Content, Drawn, LEFT, RIGHT, TOP, text};
-
-/// The colour of the tail cut.
-pub(super) const CUT: RGBColor = RGBColor(120, 120, 120);
+use super::{
+    super::{super::table::shortened, DASHES},
+    Area, Axis, Content, Drawn, LEFT, RIGHT, TOP, text,
+};
 
 const SIZE: i32 = 20;
 const LINE: i32 = 31;
@@ -84,7 +84,7 @@ impl Legend {
                 Mark::Line(line) => root.draw(&stroke(from, to, line))?,
                 Mark::Dashes => {
                     for start in (from..to).step_by(14) {
-                        root.draw(&stroke(start, (start + 8).min(to), CUT.stroke_width(2)))?;
+                        root.draw(&stroke(start, (start + 8).min(to), DASHES.stroke_width(2)))?;
                     }
                 }
             }
