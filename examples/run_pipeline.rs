@@ -45,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         jobs: 2,
         device: DeviceName::default(),
         worker,
+        checkpoint_every: std::time::Duration::from_secs(10),
         stop: Arc::new(AtomicUsize::new(0)),
         argv: env::args().collect(),
     };

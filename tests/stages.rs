@@ -50,6 +50,7 @@ impl Workshop {
             streams: Streams::new(seed, kind),
             device,
             out: out.clone(),
+            checkpoints: pgan_pipe::train::checkpoint::Checkpoints::none(),
             progress: &mut |progress| {
                 if let Progress::Notice { message } = progress {
                     notices.push(message);

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize},
     },
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -72,6 +73,9 @@ pub(super) struct Run {
     /// The pgan-pipe program that runs the stages; this one by default
     #[arg(long, value_name = "PATH", env = "PGAN_WORKER", hide_env_values = true)]
     worker: Option<PathBuf>,
+    /// Write a checkpoint of a training this often: an interruption costs no more than that
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    checkpoint_every: Duration,
     /// Show what would run, and why; the same as `plan`
     #[arg(long = "dry-run")]
     only_plan: bool,
@@ -111,6 +115,7 @@ impl Run {
             jobs: self.jobs.map_or_else(cores, usize::from),
             device: self.device,
             worker,
+            checkpoint_every: self.checkpoint_every,
             stop: stop_on_signals().context("cannot listen to signals").map_err(trouble)?,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         })
@@ -123,6 +128,12 @@ impl Run {
             (false, _) => Verbosity::Verbose,
         }
     }
+}
+
+/// A time in seconds, from 0.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "not a time; write 10 or 0.5, for example".to_owned())
 }
 
 /// The first SIGINT or SIGTERM asks the run to stop, the second one ends the program.

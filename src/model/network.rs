@@ -156,6 +156,12 @@ impl Network {
         self.parameters = parameters;
     }
 
+    /// All that changes in training: the flat parameters, and the running means and variances.
+    pub fn state_mut(&mut self) -> (&mut Tensor<1>, impl Iterator<Item = &mut Tensor<2>>) {
+        let running = self.running.iter_mut().flat_map(|Running { mean, variance }| [mean, variance]);
+        (&mut self.parameters, running)
+    }
+
     /// Binds for a computation outside of autodiff.
     pub fn plain(&self) -> Bound<'_> {
         Bound { network: self, tensors: self.split(), autodiff: false }

@@ -32,6 +32,15 @@ pub enum Event {
         /// Numbers worth watching.
         values: BTreeMap<String, f64>,
     },
+    /// The stage's training goes on from a step that an earlier run had come to.
+    StageResumed {
+        /// The stage's name.
+        stage: String,
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+    },
     /// The stage has something to say.
     StageNotice {
         /// The stage's name.

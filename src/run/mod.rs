@@ -7,6 +7,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
 };
 
 use crate::{
@@ -41,6 +42,8 @@ pub struct RunOptions {
     pub device: DeviceName,
     /// The program that runs a stage when called as `PROGRAM worker`.
     pub worker: PathBuf,
+    /// The time between two checkpoints of a stage that trains.
+    pub checkpoint_every: Duration,
     /// The number of the signal that asks the run to stop; 0 for none.
     pub stop: Arc<AtomicUsize>,
     /// The command line, for the provenance.

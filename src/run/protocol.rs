@@ -28,10 +28,13 @@ pub(super) struct Job {
     pub(super) sources: BTreeMap<String, PathBuf>,
     /// The folder for the output files.
     pub(super) out: PathBuf,
+    /// The folder for checkpoints, and the seconds between two of them.
+    pub(super) checkpoints: PathBuf,
+    pub(super) checkpoint_seconds: f64,
 }
 
 impl Job {
-    pub(super) const PROTOCOL: u32 = 1;
+    pub(super) const PROTOCOL: u32 = 2;
 }
 
 /// What a worker says.
@@ -39,6 +42,7 @@ impl Job {
 #[serde(tag = "says", rename_all = "snake_case")]
 pub(super) enum Message {
     Progress { step: u64, steps: u64, values: BTreeMap<String, f64> },
+    Resumed { step: u64, steps: u64 },
     Notice { message: String },
     Finished { metrics: Metrics },
     Failed { message: String, kind: Failure },

@@ -112,6 +112,9 @@ impl Running<'_> {
             slot.release();
             return Ok(Ending::Damaged(damaged));
         }
+        if self.task.forced {
+            slot.start_anew()?;
+        }
         self.tell(Event::StageStarted {
             stage: self.declared.name.clone(),
             kind: self.declared.stage.kind().to_owned(),
@@ -253,6 +256,10 @@ impl Running<'_> {
                     }
                     self.tell(Event::StageProgress { stage: self.declared.name.clone(), step, steps, values });
                 }
+                Heard::Message(Message::Resumed { step, steps }) => {
+                    mark = Some(Mark { step, steps });
+                    self.tell(Event::StageResumed { stage: self.declared.name.clone(), step, steps });
+                }
                 Heard::Message(Message::Notice { message }) => {
                     notices.push(message.clone());
                     self.notice(message);
@@ -290,6 +297,8 @@ impl Running<'_> {
             inputs,
             sources: sources.map(|s| (s.field.to_owned(), self.shared.pipeline.resolve(s.path))).collect(),
             out: slot.out().to_owned(),
+            checkpoints: slot.checkpoints(),
+            checkpoint_seconds: self.shared.options.checkpoint_every.as_secs_f64(),
         })
     }
 

@@ -14,6 +14,7 @@ use super::protocol::{Failure, Job, Message};
 use crate::{
     rng::Streams,
     stage::{Context, Metrics, Progress, Stage},
+    train::checkpoint::Checkpoints,
 };
 
 /// Deep graphs of gradients are walked recursively.
@@ -123,14 +124,18 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
                 voice.say(&Message::Progress { step, steps, values: finite(values) });
             }
         }
+        Progress::Resumed { step, steps } => voice.say(&Message::Resumed { step, steps }),
         Progress::Notice { message } => voice.say(&Message::Notice { message }),
     };
+    let every = Duration::try_from_secs_f64(job.checkpoint_seconds).unwrap_or(Duration::MAX);
     let mut context = Context {
         inputs: job.inputs,
         sources: job.sources,
         streams: Streams::new(job.seed, &job.kind),
         device: job.device,
         out: job.out,
+        // Another device computes other bytes: what it began, it alone ends.
+        checkpoints: Checkpoints::at(job.checkpoints.join(job.device.to_string()), every),
         progress: &mut progress,
     };
     let metrics = stage.run(&mut context).map_err(|error| (error.to_string(), Failure::Stage))?;
@@ -170,6 +175,8 @@ mod tests {
             inputs: BTreeMap::new(),
             sources: BTreeMap::new(),
             out: out.to_owned(),
+            checkpoints: out.to_owned(),
+            checkpoint_seconds: 60.0,
         }
     }
 

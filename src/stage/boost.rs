@@ -211,7 +211,7 @@ impl Boost {
             device: &material.device,
         };
         let streams = context.streams.clone();
-        let boosted = boost::train(&training, candidate, adversary, &streams, &mut training::report(context, steps))?;
+        let boosted = boost::train(&training, candidate, adversary, &streams, &mut training::session(context, steps)?)?;
         let watched = boosted.watched.iter().map(|&(name, value)| (format!("last.{name}"), value));
         let shares = [
             ("fakes.effective_share".to_owned(), boosted.effective_share),

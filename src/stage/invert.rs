@@ -173,7 +173,7 @@ impl Invert {
             device: &material.device,
         };
         let streams = context.streams.clone();
-        Ok(invert::train(&inversion, &encoder, adversary, &streams, &mut training::report(context, steps))?)
+        Ok(invert::train(&inversion, &encoder, adversary, &streams, &mut training::session(context, steps)?)?)
     }
 }
 

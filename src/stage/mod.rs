@@ -15,6 +15,7 @@ use crate::{
     device::DeviceName,
     rng::Streams,
     store::{Output, Record, Store},
+    train::checkpoint::Checkpoints,
 };
 
 pub mod aggregate;
@@ -158,11 +159,26 @@ pub enum Progress {
         /// Losses and the like, for the log and the progress line.
         values: BTreeMap<String, f64>,
     },
+    /// Training goes on from a step that an earlier run had come to.
+    Resumed {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+    },
     /// Something that the user should read, for example that boosting declined.
     Notice {
         /// One sentence.
         message: String,
     },
+}
+
+impl Progress {
+    /// A step with named values; those that are not finite are left out.
+    fn of_step(step: u64, steps: u64, values: &[(&str, f64)]) -> Self {
+        let values = values.iter().filter(|(_, v)| v.is_finite()).map(|&(k, v)| (k.to_owned(), v)).collect();
+        Self::Step { step, steps, values }
+    }
 }
 
 /// The files of one input artifact.
@@ -201,6 +217,8 @@ pub struct Context<'a> {
     pub device: DeviceName,
     /// The folder that the stage writes its output files into; every file in it becomes part of the artifact.
     pub out: PathBuf,
+    /// Where the checkpoints of its training are kept.
+    pub checkpoints: Checkpoints,
     /// Receives progress.
     pub progress: &'a mut dyn FnMut(Progress),
 }
@@ -214,8 +232,7 @@ impl Context<'_> {
 
     /// Reports a step with named values; those that are not finite are left out.
     pub fn step(&mut self, step: u64, steps: u64, values: &[(&str, f64)]) {
-        let values = values.iter().filter(|(_, v)| v.is_finite()).map(|&(k, v)| (k.to_owned(), v)).collect();
-        (self.progress)(Progress::Step { step, steps, values });
+        (self.progress)(Progress::of_step(step, steps, values));
     }
 
     /// Tells the user something worth reading.

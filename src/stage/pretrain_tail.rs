@@ -201,15 +201,15 @@ impl PretrainTail {
             device: &material.device,
         };
         let streams = context.streams.clone();
-        let report = &mut training::report(context, steps);
+        let session = &mut training::session(context, steps)?;
         if self.method == Method::Vae {
-            return Ok(vae::train(self.beta.get(), &pretraining, start, &streams, report)?);
+            return Ok(vae::train(self.beta.get(), &pretraining, start, &streams, session)?);
         }
         let statistic = match self.moments {
             Moments::Crude => Statistic::Crude,
             Moments::Mmd => Statistic::mmd(reals.rows(), &mut streams.stream("bandwidth")),
         };
-        Ok(moments::train(statistic, &pretraining, start, &streams, report)?)
+        Ok(moments::train(statistic, &pretraining, start, &streams, session)?)
     }
 }
 

@@ -142,7 +142,7 @@ impl StageKind for Reweight {
             ema: self.ema.get(),
             device: &device,
         };
-        let trained = ratio::train(&training, &classifier, &streams, &mut training::report(context, steps))?;
+        let trained = ratio::train(&training, &classifier, &streams, &mut training::session(context, steps)?)?;
         let mut metrics = Metrics::from([
             ("declined".to_owned(), f64::from(u8::from(trained.step == 0))),
             ("best_step".to_owned(), trained.step as f64),

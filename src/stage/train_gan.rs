@@ -155,7 +155,7 @@ impl StageKind for TrainGan {
         };
         let streams = context.streams.clone();
         let (generator, discriminator) =
-            gan::train(&training, &generator, adversary, &streams, &mut training::report(context, steps))?;
+            gan::train(&training, &generator, adversary, &streams, &mut training::session(context, steps)?)?;
         let metrics = Metrics::from([
             ("steps".to_owned(), steps as f64),
             ("reals.effective_share".to_owned(), reals.strata().effective_share()),

@@ -2,11 +2,12 @@
 
 use burn::tensor::Device;
 
-use super::{Context, Problem, Stage, StageError, Upstream};
+use super::{Context, Problem, Progress, Stage, StageError, Upstream};
 use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
     model::{Derived, device},
     train::{
+        checkpoint::{Session, Watcher},
         config::{LatentMethod, LatentsConfig, Region, StrataConfig, Weights},
         gaussians::Proposal,
         latents::LatentSampling,
@@ -118,9 +119,31 @@ pub(super) fn latents_problems(proposal: Option<&String>, latents: Option<&Laten
     })
 }
 
-/// Reports training steps to the context.
-pub(super) fn report<'a>(context: &'a mut Context<'_>, steps: u64) -> impl FnMut(u64, &[(&'static str, f64)]) + 'a {
-    move |step, values| context.step(step, steps, values)
+/// What a loop of this many steps reports to and is kept by.
+pub(super) fn session<'a>(context: &'a mut Context<'_>, steps: u64) -> Result<Session<'a>, StageError> {
+    let device = device::open(context.device)?;
+    let Context { progress, checkpoints, .. } = context;
+    Ok(Session::new(Reporter { progress: &mut **progress, steps }, checkpoints, &device))
+}
+
+/// Tells the run how a loop gets on.
+struct Reporter<'a> {
+    progress: &'a mut dyn FnMut(Progress),
+    steps: u64,
+}
+
+impl Watcher for Reporter<'_> {
+    fn step(&mut self, step: u64, values: &[(&'static str, f64)]) {
+        (self.progress)(Progress::of_step(step, self.steps, values));
+    }
+
+    fn resumed(&mut self, step: u64) {
+        (self.progress)(Progress::Resumed { step, steps: self.steps });
+    }
+
+    fn warn(&mut self, message: String) {
+        (self.progress)(Progress::Notice { message });
+    }
 }
 
 /// What does not fit between a training stage's options and its dataset.

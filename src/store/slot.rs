@@ -18,6 +18,9 @@ use crate::{
     stage::{ArtifactKind, Metrics},
 };
 
+/// The folder of a key's checkpoints, in its work folder.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// What there is for a key.
 #[derive(Debug)]
 pub enum Lookup {
@@ -203,6 +206,7 @@ impl Store {
     /// Takes away what a finished stage no longer needs, the lock last. Another run may be looking: nothing here must succeed.
     fn clear_work(&self, key: CacheKey) {
         let folder = self.work_folder(key);
+        let _ = fs::remove_dir_all(folder.join(CHECKPOINTS));
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if entry.file_name() != "lock" {
                 let _ = fs::remove_file(entry.path());
@@ -255,6 +259,20 @@ impl Slot {
     pub fn create_log(&self) -> Result<File, StoreError> {
         let path = self.log();
         File::create(&path).map_err(StoreError::io("create", &path))
+    }
+
+    /// Where the checkpoints of the stage belong.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.work.join(CHECKPOINTS)
+    }
+
+    /// Takes away what an earlier run left to go on from.
+    pub fn start_anew(&self) -> Result<(), StoreError> {
+        let path = self.checkpoints();
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Notes how far the stage has come, for `status` and for after an interruption.

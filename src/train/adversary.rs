@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     TrainError,
+    archive::state,
     config::{LossConfig, LossKind, OptimizerConfig},
     optimizer::Optimizer,
     reals::Batch,
@@ -71,6 +72,8 @@ pub struct Adversary {
     device: Device,
     dropout: ChaCha8Rng,
 }
+
+state!(Adversary { net, optimizer, dropout });
 
 impl Adversary {
     /// Puts a discriminator on a device (without autodiff), with a fresh optimiser over this many of its own steps.

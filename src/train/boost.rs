@@ -9,8 +9,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Report, TrainError,
+    LOG_EVERY, TrainError,
     adversary::Adversary,
+    archive::state,
+    checkpoint::Session,
     config::OptimizerConfig,
     finite,
     gan::{Randomness, check},
@@ -97,88 +99,184 @@ pub struct Boosted {
     pub watched: Vec<(&'static str, f64)>,
 }
 
+/// All that changes from step to step.
+struct Boosting<'a> {
+    random: Randomness,
+    base_noise: ChaCha8Rng,
+    latents: Latents<'a>,
+    net: Network,
+    optimizer: Optimizer,
+    average: Average,
+    adversary: Adversary,
+    weigher: Weigher<'a>,
+    guard: Option<Guard<'a>>,
+    tempering: Option<Tempering<'a>>,
+    q: f64,
+}
+
+state!(Boosting<'_> {
+    random, base_noise, latents, net, optimizer, average, adversary, weigher, guard, tempering, q
+});
+
+/// How a batch of fakes is made up.
+#[derive(Clone, Copy)]
+struct Composition {
+    from_base: usize,
+    from_candidate: usize,
+}
+
+impl Composition {
+    /// A share κ of the batch comes from G1, as nearly as whole events allow.
+    fn of(batch: usize, share: f64) -> Result<Self, TrainError> {
+        let from_candidate = ((share * batch as f64).round() as usize).clamp(1, batch.saturating_sub(1).max(1));
+        if batch == from_candidate {
+            return Err(TrainError::Unusable("boosting needs a batch of at least 2 events".into()));
+        }
+        Ok(Self { from_base: batch - from_candidate, from_candidate })
+    }
+
+    fn kappa(self) -> f64 {
+        self.from_candidate as f64 / (self.from_base + self.from_candidate) as f64
+    }
+}
+
 /// Trains G1 and q.
 pub fn train(
     training: &BoostTraining<'_>,
     candidate: &Weights,
-    mut adversary: Adversary,
+    adversary: Adversary,
     streams: &Streams,
-    report: Report<'_>,
+    session: &mut Session<'_>,
 ) -> Result<Boosted, TrainError> {
-    let &BoostTraining { description, reals, base, steps, batch, device, .. } = training;
-    let from_candidate = ((training.share * batch as f64).round() as usize).clamp(1, batch.saturating_sub(1).max(1));
-    let from_base = batch - from_candidate;
-    if from_base == 0 {
-        return Err(TrainError::Unusable("boosting needs a batch of at least 2 events".into()));
-    }
-    let kappa = from_candidate as f64 / batch as f64;
-    let mut random = Randomness::new(streams);
-    let mut base_noise = streams.stream("base noise");
-    let mut latents = Latents::new(training.latents, training.latent, description, streams, device)?;
-    let mut net = Network::new(candidate, device);
-    let mut optimizer = Optimizer::new(training.optimizer, steps);
-    let mut average = Average::new(&net, training.ema);
-    let sample = real_sample(reals, &mut streams.stream("mixture weight"));
-    let mut weigher = Weigher::new(training, &sample, streams);
-    let mut guard = Guard::new(description, reals, &sample, streams, device)?;
-    let mut tempering = Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams);
-    let mut q = training.weight;
+    let steps = training.steps;
+    let composition = Composition::of(training.batch, training.share)?;
+    let mut boosting = Boosting::new(training, candidate, adversary, streams)?;
     let mut watched = Vec::new();
-
-    for step in 1..=steps {
-        let real = reals.batch(&mut random.order, device);
-        let base_rows = base.sample_encoded(from_base, &mut base_noise)?;
-        let base_rows = rows(base_rows, description.coordinates.width(), device);
-        let is_logged = step % LOG_EVERY == 0 || step == steps;
-        let mut last = None;
-        for _ in 0..adversary.loss().critic_steps {
-            let drawn = latents.draw(from_candidate, &net, &mut random.noise)?;
-            let mut pass = Pass::training(&mut random.dropout);
-            let made = net.plain().forward(drawn.z, &mut pass);
-            net.absorb(pass);
-            let encoded = Tensor::cat(vec![base_rows.clone(), made], 0);
-            let mut weights = component_weights(from_base, from_candidate, q, kappa);
-            let of_latents = drawn.weights.iter().flatten();
-            weights[from_base..].iter_mut().zip(of_latents).for_each(|(weight, of_latent)| *weight *= of_latent);
-            let component = weights.clone();
-            if let Some(tempering) = &mut tempering {
-                weights.iter_mut().zip(tempering.weights(&encoded)?).for_each(|(weight, s)| *weight *= s);
-            }
-            let seen = adversary.see(description, encoded.clone())?;
-            weigher.show(&seen, from_base);
-            // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
-            let fake = shuffled(&seen, &weights, &mut random.order, device);
-            last = Some((adversary.learn(&real, &fake, &mut random.order), encoded, component));
-        }
-
-        let drawn = latents.draw(batch, &net, &mut random.noise)?;
-        let (loss, gradient) = {
-            let (made, traced) = Traced::forward(&net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
-            let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(q, device))?;
-            (loss, traced.parameters(slope))
-        };
-        optimizer.update(&mut net, gradient);
-        average.update(&net);
-
-        if let Some((d_loss, encoded, weights)) = last.filter(|_| is_logged) {
-            let d_loss = finite(d_loss, step, "discriminator's loss")?;
-            watched = vec![("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?), ("q", q)];
-            if let Some(guard) = &mut guard {
-                watched.extend(guard.look(&adversary, &Fakes { encoded, weights: &weights, from_base })?);
-            }
-            report(step, &watched);
+    for step in session.resume("boost", &mut boosting)? + 1..=steps {
+        session.keep("boost", step - 1, &mut boosting);
+        let done = boosting.step(training, composition)?;
+        if step % LOG_EVERY == 0 || step == steps {
+            watched = boosting.watch(&done, composition, step)?;
+            session.report(step, &watched);
         }
         if training.rule != WeightRule::Fixed && step > training.warmup && step % training.every == 0 {
-            let averaged = average.network(&net);
-            q = weigher.next(q, [&net, &averaged], &adversary, &real, base_rows)?;
+            boosting.reweigh(done)?;
         }
     }
+    let Boosting { net, average, adversary, q, .. } = boosting;
     let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
     let generator = average.network(&net).weights().ok_or_else(unreadable)?;
     check(&generator, steps)?;
+    let kappa = composition.kappa();
     let effective_share = 1.0 / ((1.0 - q).powi(2) / (1.0 - kappa) + q * q / kappa);
     let discriminator = adversary.discriminator().ok_or_else(unreadable)?;
     Ok(Boosted { generator, discriminator, weight: q, effective_share, watched })
+}
+
+/// What a step leaves to look at.
+struct Done {
+    d_loss: Tensor<1>,
+    g_loss: Tensor<1>,
+    /// Real events.
+    real: Batch,
+    /// G's fakes, encoded.
+    base: Tensor<2>,
+    /// All fakes, encoded, those of G first, with their weights of components and latent vectors.
+    fakes: Tensor<2>,
+    weights: Vec<f32>,
+}
+
+impl<'a> Boosting<'a> {
+    fn new(
+        training: &'a BoostTraining<'a>,
+        candidate: &Weights,
+        adversary: Adversary,
+        streams: &Streams,
+    ) -> Result<Self, TrainError> {
+        let &BoostTraining { description, reals, steps, device, .. } = training;
+        let net = Network::new(candidate, device);
+        let sample = real_sample(reals, &mut streams.stream("mixture weight"));
+        Ok(Self {
+            random: Randomness::new(streams),
+            base_noise: streams.stream("base noise"),
+            latents: Latents::new(training.latents, training.latent, description, streams, device)?,
+            optimizer: Optimizer::new(training.optimizer, steps),
+            average: Average::new(&net, training.ema),
+            weigher: Weigher::new(training, &sample, streams),
+            guard: Guard::new(description, reals, &sample, streams, device)?,
+            tempering: Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams),
+            q: training.weight,
+            net,
+            adversary,
+        })
+    }
+
+    /// One step of G1 after those of the discriminator.
+    fn step(&mut self, training: &BoostTraining<'_>, composition: Composition) -> Result<Done, TrainError> {
+        let &BoostTraining { description, reals, batch, device, .. } = training;
+        let Composition { from_base, from_candidate } = composition;
+        let Self { random, latents, net, adversary, .. } = self;
+        let real = reals.batch(&mut random.order, device);
+        let base = training.base.sample_encoded(from_base, &mut self.base_noise)?;
+        let base = rows(base, description.coordinates.width(), device);
+        let mut seen_by_critic = None;
+        for _ in 0..adversary.loss().critic_steps {
+            let drawn = latents.draw(from_candidate, net, &mut random.noise)?;
+            let mut pass = Pass::training(&mut random.dropout);
+            let made = net.plain().forward(drawn.z, &mut pass);
+            net.absorb(pass);
+            let fakes = Tensor::cat(vec![base.clone(), made], 0);
+            let mut weights = component_weights(from_base, from_candidate, self.q, composition.kappa());
+            let of_latents = drawn.weights.iter().flatten();
+            weights[from_base..].iter_mut().zip(of_latents).for_each(|(weight, of_latent)| *weight *= of_latent);
+            let component = weights.clone();
+            if let Some(tempering) = &mut self.tempering {
+                weights.iter_mut().zip(tempering.weights(&fakes)?).for_each(|(weight, s)| *weight *= s);
+            }
+            let seen = adversary.see(description, fakes.clone())?;
+            self.weigher.show(&seen, from_base);
+            // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
+            let fake = shuffled(&seen, &weights, &mut random.order, device);
+            seen_by_critic = Some((adversary.learn(&real, &fake, &mut random.order), fakes, component));
+        }
+        let Some((d_loss, fakes, weights)) = seen_by_critic else {
+            return Err(TrainError::Unusable("boosting needs at least one step of its discriminator".into()));
+        };
+
+        let drawn = latents.draw(batch, net, &mut random.noise)?;
+        let (g_loss, gradient) = {
+            let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
+            let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(self.q, device))?;
+            (loss, traced.parameters(slope))
+        };
+        self.optimizer.update(net, gradient);
+        self.average.update(net);
+        Ok(Done { d_loss, g_loss, real, base, fakes, weights })
+    }
+
+    /// The losses, q, and what the guard finds.
+    fn watch(
+        &mut self,
+        done: &Done,
+        composition: Composition,
+        step: u64,
+    ) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let d_loss = finite(done.d_loss.clone(), step, "discriminator's loss")?;
+        let g_loss = finite(done.g_loss.clone(), step, "generator's loss")?;
+        let mut watched = vec![("d_loss", d_loss), ("g_loss", g_loss), ("q", self.q)];
+        if let Some(guard) = &mut self.guard {
+            let fakes = Fakes { encoded: done.fakes.clone(), weights: &done.weights, from_base: composition.from_base };
+            watched.extend(guard.look(&self.adversary, &fakes)?);
+        }
+        Ok(watched)
+    }
+
+    /// The next q.
+    fn reweigh(&mut self, done: Done) -> Result<(), TrainError> {
+        let averaged = self.average.network(&self.net);
+        self.q = self.weigher.next(self.q, [&self.net, &averaged], &self.adversary, &done.real, done.base)?;
+        Ok(())
+    }
 }
 
 /// p/(1 − κ) for G's fakes, then q/κ for G1's: their mean is 1.

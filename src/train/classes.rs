@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 use rand::RngExt;
 
-use super::{LOG_EVERY, Report, TrainError, config::OptimizerConfig, finite, optimizer::Optimizer};
+use super::{LOG_EVERY, TrainError, config::OptimizerConfig, finite, optimizer::Optimizer};
 use crate::{
     model::{Network, Pass, Rows, Weights, architecture::mlp, derived::host},
     rng::Streams,
@@ -25,13 +25,7 @@ pub struct ComponentClasses {
 
 impl ComponentClasses {
     /// Learns from a sample of each component, as the discriminator sees them, for these steps.
-    pub fn train(
-        samples: &[Rows],
-        steps: u64,
-        streams: &Streams,
-        device: &Device,
-        report: Report<'_>,
-    ) -> Result<Self, TrainError> {
+    pub fn train(samples: &[Rows], steps: u64, streams: &Streams, device: &Device) -> Result<Self, TrainError> {
         let (classes, width) = (samples.len(), samples.first().map_or(0, |rows| rows.width));
         let mut rng = streams.stream("component classes");
         let mut config = OptimizerConfig::default();
@@ -60,7 +54,7 @@ impl ComponentClasses {
             };
             optimizer.update(&mut net, gradient);
             if step % LOG_EVERY == 0 || step == steps {
-                report(step, &[("classifier_loss", finite(loss, step, "classifier's loss")?)]);
+                finite(loss, step, "classifier's loss")?;
             }
         }
         Ok(Self { net, classes, device: device.clone() })
@@ -149,7 +143,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let samples = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(|alone| draw(&alone, 10_000, &mut rng));
         let streams = Streams::new(1, "test");
-        let classes = ComponentClasses::train(&samples, 600, &streams, &Device::flex(), &mut |_, _| {}).unwrap();
+        let classes = ComponentClasses::train(&samples, 600, &streams, &Device::flex()).unwrap();
         let log_densities = classes.log_densities(&draw(&truth, 20_000, &mut rng)).unwrap();
         assert_near(&fully_corrective(&[1.0 / 3.0; 3], &log_densities), &truth, 0.03);
     }

@@ -4,8 +4,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Report, TrainError,
+    LOG_EVERY, TrainError,
     adversary::Adversary,
+    archive::state,
+    checkpoint::Session,
     config::OptimizerConfig,
     finite,
     latents::{LatentSampling, Latents},
@@ -46,6 +48,8 @@ pub(super) struct Randomness {
     pub(super) dropout: ChaCha8Rng,
 }
 
+state!(Randomness { order, noise, dropout });
+
 impl Randomness {
     pub(super) fn new(streams: &Streams) -> Self {
         Self { order: streams.stream("order"), noise: streams.stream("noise"), dropout: streams.stream("dropout") }
@@ -57,30 +61,75 @@ pub(super) fn latent(batch: usize, width: usize, rng: &mut ChaCha8Rng, device: &
     Tensor::from_data(TensorData::new(noise(batch * width, rng), [batch, width]), device)
 }
 
+/// All that changes from step to step.
+struct Gan<'a> {
+    random: Randomness,
+    latents: Latents<'a>,
+    net: Network,
+    optimizer: Optimizer,
+    average: Average,
+    adversary: Adversary,
+    tempering: Option<Tempering<'a>>,
+}
+
+state!(Gan<'_> { random, latents, net, optimizer, average, adversary, tempering });
+
 /// Trains a generator; returns its averaged weights, and the discriminator.
 pub fn train(
     training: &GanTraining<'_>,
     generator: &Weights,
-    mut adversary: Adversary,
+    adversary: Adversary,
     streams: &Streams,
-    report: Report<'_>,
+    session: &mut Session<'_>,
 ) -> Result<(Weights, Discriminator), TrainError> {
-    let &GanTraining { description, reals, steps, batch, device, .. } = training;
-    let mut random = Randomness::new(streams);
-    let mut latents = Latents::new(training.latents, generator.inputs(), description, streams, device)?;
-    let mut net = Network::new(generator, device);
-    let mut optimizer = Optimizer::new(training.optimizer, steps);
-    let mut average = Average::new(&net, training.ema);
-    let mut tempering = Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams);
+    let steps = training.steps;
+    let mut gan = Gan::new(training, generator, adversary, streams)?;
+    for step in session.resume("gan", &mut gan)? + 1..=steps {
+        session.keep("gan", step - 1, &mut gan);
+        let (d_loss, loss) = gan.step(training)?;
+        if step % LOG_EVERY == 0 || step == steps {
+            let d_loss = d_loss.map_or(Ok(0.0), |loss| finite(loss, step, "discriminator's loss"))?;
+            session.report(step, &[("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?)]);
+        }
+    }
+    let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
+    let generator = gan.average.network(&gan.net).weights().ok_or_else(unreadable)?;
+    let discriminator = gan.adversary.discriminator().ok_or_else(unreadable)?;
+    check(&generator, steps)?;
+    Ok((generator, discriminator))
+}
 
-    for step in 1..=steps {
+impl<'a> Gan<'a> {
+    fn new(
+        training: &GanTraining<'a>,
+        generator: &Weights,
+        adversary: Adversary,
+        streams: &Streams,
+    ) -> Result<Self, TrainError> {
+        let &GanTraining { description, reals, steps, device, .. } = training;
+        let net = Network::new(generator, device);
+        Ok(Self {
+            random: Randomness::new(streams),
+            latents: Latents::new(training.latents, generator.inputs(), description, streams, device)?,
+            optimizer: Optimizer::new(training.optimizer, steps),
+            average: Average::new(&net, training.ema),
+            tempering: Tempering::new(reals.strata(), description, adversary.loss().is_wasserstein(), streams),
+            net,
+            adversary,
+        })
+    }
+
+    /// One step of the generator after those of the discriminator; returns both losses, the discriminator's last one.
+    fn step(&mut self, training: &GanTraining<'_>) -> Result<(Option<Tensor<1>>, Tensor<1>), TrainError> {
+        let &GanTraining { description, reals, batch, device, .. } = training;
+        let Self { random, latents, net, optimizer, average, adversary, tempering } = self;
         let mut real = reals.batch(&mut random.order, device);
         let mut d_loss = None;
         for critic_step in 0..adversary.loss().critic_steps {
             if critic_step > 0 {
                 real = reals.batch(&mut random.order, device);
             }
-            let drawn = latents.draw(batch, &net, &mut random.noise)?;
+            let drawn = latents.draw(batch, net, &mut random.noise)?;
             let mut pass = Pass::training(&mut random.dropout);
             let made = net.plain().forward(drawn.z.clone(), &mut pass);
             net.absorb(pass);
@@ -89,25 +138,16 @@ pub fn train(
             d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
         }
 
-        let drawn = latents.draw(batch, &net, &mut random.noise)?;
+        let drawn = latents.draw(batch, net, &mut random.noise)?;
         let (loss, gradient) = {
-            let (made, traced) = Traced::forward(&net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
+            let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
             let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(1.0, device))?;
             (loss, traced.parameters(slope))
         };
-        optimizer.update(&mut net, gradient);
-        average.update(&net);
-
-        if step % LOG_EVERY == 0 || step == steps {
-            let d_loss = d_loss.map_or(Ok(0.0), |loss| finite(loss, step, "discriminator's loss"))?;
-            report(step, &[("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?)]);
-        }
+        optimizer.update(net, gradient);
+        average.update(net);
+        Ok((d_loss, loss))
     }
-    let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
-    let generator = average.network(&net).weights().ok_or_else(unreadable)?;
-    let discriminator = adversary.discriminator().ok_or_else(unreadable)?;
-    check(&generator, steps)?;
-    Ok((generator, discriminator))
 }
 
 /// Refuses weights that are not finite.

@@ -3,7 +3,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{TrainError, adversary::Adversary, reals::Reals, tail::TailGauge};
+use super::{
+    TrainError,
+    adversary::Adversary,
+    archive::{optional, state},
+    reals::Reals,
+    tail::TailGauge,
+};
 use crate::{
     data::Description,
     model::{Rows, derived::host},
@@ -20,6 +26,9 @@ pub(super) struct Guard<'a> {
     bulk: Tensor<2>,
     tail: Tensor<2>,
 }
+
+state!(Guard<'_> { gauge });
+optional!(Guard<'_>);
 
 /// A batch of fakes, the first `from_base` of which are G's.
 pub(super) struct Fakes<'a> {

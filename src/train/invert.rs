@@ -6,10 +6,13 @@
 //! one x.
 
 use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Report, TrainError,
+    LOG_EVERY, TrainError,
     adversary::Adversary,
+    archive::state,
+    checkpoint::Session,
     config::OptimizerConfig,
     finite,
     gan::{Randomness, check, latent},
@@ -46,31 +49,49 @@ pub struct Inversion<'a> {
     pub device: &'a Device,
 }
 
+/// All that changes from step to step.
+struct Inverting {
+    random: Randomness,
+    encoder_noise: ChaCha8Rng,
+    net: Network,
+    optimizer: Optimizer,
+    average: Average,
+    adversary: Adversary,
+}
+
+state!(Inverting { random, encoder_noise, net, optimizer, average, adversary });
+
 /// Trains an encoder from `[coordinates + latent]` to `[latent]`; `adversary` sees `[coordinates + latent]`.
 pub fn train(
     inversion: &Inversion<'_>,
     encoder: &Weights,
-    mut adversary: Adversary,
+    adversary: Adversary,
     streams: &Streams,
-    report: Report<'_>,
+    session: &mut Session<'_>,
 ) -> Result<Weights, TrainError> {
     let &Inversion { description, reals, steps, batch, device, .. } = inversion;
-    let mut random = Randomness::new(streams);
-    let mut encoder_noise = streams.stream("encoder noise");
     let (coordinates, width) = (reals.rows().width, inversion.generator.inputs());
     let generator = Network::new(inversion.generator, device);
-    let mut net = Network::new(encoder, device);
-    let mut optimizer = Optimizer::new(inversion.optimizer, steps);
-    let mut average = Average::new(&net, inversion.ema);
+    let net = Network::new(encoder, device);
+    let mut inverting = Inverting {
+        random: Randomness::new(streams),
+        encoder_noise: streams.stream("encoder noise"),
+        optimizer: Optimizer::new(inversion.optimizer, steps),
+        average: Average::new(&net, inversion.ema),
+        net,
+        adversary,
+    };
     let ones = Tensor::<2>::ones([batch, 1], device);
-    for step in 1..=steps {
+    for step in session.resume("invert", &mut inverting)? + 1..=steps {
+        session.keep("invert", step - 1, &mut inverting);
+        let Inverting { random, encoder_noise, net, optimizer, average, adversary } = &mut inverting;
         let real = reals.batch(&mut random.order, device);
         let z = latent(batch, width, &mut random.noise, device);
         let made = generator.plain().forward(z.clone(), &mut Pass::evaluation());
         // In the places of the adversary's reals stand the generator's pairs: the encoder's must come to look like those.
         let generated = Batch { rows: Tensor::cat(vec![made, z], 1), weights: ones.clone() };
-        let noisy = Tensor::cat(vec![real.rows.clone(), latent(batch, width, &mut encoder_noise, device)], 1);
-        let (encoded, traced) = Traced::forward(&net, noisy, &mut Pass::training(&mut random.dropout));
+        let noisy = Tensor::cat(vec![real.rows.clone(), latent(batch, width, encoder_noise, device)], 1);
+        let (encoded, traced) = Traced::forward(net, noisy, &mut Pass::training(&mut random.dropout));
         let pairs = Tensor::cat(vec![real.rows.clone(), encoded], 1);
         let d_loss = adversary.learn(
             &generated,
@@ -79,15 +100,15 @@ pub fn train(
         );
         let (loss, slope) = adversary.judge(description, &generated, pairs, real.weights)?;
         let gradient = traced.parameters(slope.slice([0..batch, coordinates..coordinates + width]));
-        optimizer.update(&mut net, gradient);
-        average.update(&net);
+        optimizer.update(net, gradient);
+        average.update(net);
         if step % LOG_EVERY == 0 || step == steps {
             let d_loss = finite(d_loss, step, "discriminator's loss")?;
-            report(step, &[("d_loss", d_loss), ("e_loss", finite(loss, step, "encoder's loss")?)]);
+            session.report(step, &[("d_loss", d_loss), ("e_loss", finite(loss, step, "encoder's loss")?)]);
         }
     }
     let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
-    let encoder = average.network(&net).weights().ok_or_else(unreadable)?;
+    let encoder = inverting.average.network(&inverting.net).weights().ok_or_else(unreadable)?;
     check(&encoder, steps)?;
     Ok(encoder)
 }

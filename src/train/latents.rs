@@ -9,7 +9,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use super::{TrainError, gaussians::Proposal, tail::TailGauge};
+use super::{TrainError, archive::state, gaussians::Proposal, tail::TailGauge};
 use crate::{
     data::Description,
     model::{Network, Pass, derived::host, noise},
@@ -50,6 +50,8 @@ pub(super) struct Drawn {
     pub(super) z: Tensor<2>,
     pub(super) weights: Option<Vec<f32>>,
 }
+
+state!(Latents<'_> { gauge, running });
 
 impl<'a> Latents<'a> {
     /// For a generator of this latent width.

@@ -5,7 +5,13 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use super::{TrainError, config::OptimizerConfig, optimizer::Optimizer, softplus};
+use super::{
+    TrainError,
+    archive::{optional, state},
+    config::OptimizerConfig,
+    optimizer::Optimizer,
+    softplus,
+};
 use crate::model::{Network, Pass, Weights, architecture::mlp, derived::host};
 
 /// Shares of the real events, of G's and of G1's that lie in the tail.
@@ -47,6 +53,9 @@ pub struct ComponentClassifier {
     optimizer: Optimizer,
     device: Device,
 }
+
+state!(ComponentClassifier { net, optimizer });
+optional!(ComponentClassifier);
 
 impl ComponentClassifier {
     /// A fresh classifier of rows of this width, over this many steps.

@@ -9,7 +9,9 @@ use crate::model::{ModelError, derived::host};
 
 pub mod adagan;
 pub mod adversary;
+mod archive;
 pub mod boost;
+pub mod checkpoint;
 pub mod classes;
 pub mod config;
 pub mod gan;
@@ -69,9 +71,6 @@ pub struct Pretraining<'a> {
     /// Where tensors live, without autodiff.
     pub device: &'a Device,
 }
-
-/// Receives the step that is done and named values.
-pub type Report<'a> = &'a mut dyn FnMut(u64, &[(&'static str, f64)]);
 
 /// A loss as a number, if it is one.
 fn finite(loss: Tensor<1>, step: u64, what: &'static str) -> Result<f64, TrainError> {

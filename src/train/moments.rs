@@ -5,7 +5,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Pretraining, Report, TrainError, finite,
+    LOG_EVERY, Pretraining, TrainError,
+    archive::state,
+    checkpoint::Session,
+    finite,
     gan::{Randomness, check, latent},
     optimizer::Optimizer,
 };
@@ -87,19 +90,32 @@ fn kernel(x: Tensor<2>, y: Tensor<2>, median: f64) -> Tensor<2> {
     sum
 }
 
+/// All that changes from step to step.
+struct Matching {
+    random: Randomness,
+    net: Network,
+    optimizer: Optimizer,
+}
+
+state!(Matching { random, net, optimizer });
+
 /// Trains a generator on the events of `reals` for these steps.
 pub fn train(
     statistic: Statistic,
     pretraining: &Pretraining<'_>,
     generator: &Weights,
     streams: &Streams,
-    report: Report<'_>,
+    session: &mut Session<'_>,
 ) -> Result<Weights, TrainError> {
     let &Pretraining { reals, steps, batch, device, .. } = pretraining;
-    let mut random = Randomness::new(streams);
-    let mut net = Network::new(generator, device);
-    let mut optimizer = Optimizer::new(pretraining.optimizer, steps);
-    for step in 1..=steps {
+    let mut matching = Matching {
+        random: Randomness::new(streams),
+        net: Network::new(generator, device),
+        optimizer: Optimizer::new(pretraining.optimizer, steps),
+    };
+    for step in session.resume("moments", &mut matching)? + 1..=steps {
+        session.keep("moments", step - 1, &mut matching);
+        let Matching { random, net, optimizer } = &mut matching;
         let real = reals.batch(&mut random.order, device).rows;
         let z = latent(batch, generator.inputs(), &mut random.noise, device);
         let (loss, gradient) = {
@@ -109,12 +125,13 @@ pub fn train(
             let gradients = loss.backward();
             (loss.inner(), bound.gradient(&gradients))
         };
-        optimizer.update(&mut net, gradient);
+        optimizer.update(net, gradient);
         if step % LOG_EVERY == 0 || step == steps {
-            report(step, &[("loss", finite(loss, step, "loss")?)]);
+            session.report(step, &[("loss", finite(loss, step, "loss")?)]);
         }
     }
-    let weights = net.weights().ok_or(TrainError::Diverged { step: steps, what: "set of weights on the device" })?;
+    let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
+    let weights = matching.net.weights().ok_or_else(unreadable)?;
     check(&weights, steps)?;
     Ok(weights)
 }

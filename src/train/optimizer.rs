@@ -2,7 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use super::config::{OptimizerConfig, OptimizerKind, Schedule};
+use super::{
+    archive::state,
+    config::{OptimizerConfig, OptimizerKind, Schedule},
+};
 use crate::model::Network;
 
 /// An optimiser with its state.
@@ -14,6 +17,8 @@ pub struct Optimizer {
     first: Option<Tensor<1>>,
     second: Option<Tensor<1>>,
 }
+
+state!(Optimizer { step, first, second });
 
 impl Optimizer {
     /// An optimiser at its start, scheduled over this many steps.
@@ -97,6 +102,8 @@ pub struct Average {
     decay: f64,
     step: u64,
 }
+
+state!(Average { parameters, step });
 
 impl Average {
     /// Starts at the net's parameters.

@@ -4,10 +4,13 @@
 //! al. 2012); the model stays as it is. What is kept is the moving average of the weights that did best on events held out.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Report, TrainError,
+    LOG_EVERY, TrainError,
     adversary::{Adversary, Loss},
+    archive::state,
+    checkpoint::Session,
     config::{LossConfig, LossKind, OptimizerConfig},
     finite,
     optimizer::Average,
@@ -52,12 +55,24 @@ pub struct Trained {
     pub loss: f64,
 }
 
+state!(Trained { weights, step, loss });
+
+/// All that changes from step to step.
+struct Learning {
+    adversary: Adversary,
+    average: Average,
+    order: ChaCha8Rng,
+    best: Trained,
+}
+
+state!(Learning { adversary, average, order, best });
+
 /// Trains a classifier.
 pub fn train(
     training: &RatioTraining<'_>,
     classifier: &Discriminator,
     streams: &Streams,
-    report: Report<'_>,
+    session: &mut Session<'_>,
 ) -> Result<Trained, TrainError> {
     let &RatioTraining { reals, fakes, held_out, steps, device, .. } = training;
     let loss = LossConfig {
@@ -67,15 +82,20 @@ pub fn train(
         ..LossConfig::default()
     };
     let dropout = streams.stream("classifier dropout");
-    let mut adversary = Adversary::new(classifier, Loss::from(&loss), training.optimizer, steps, device, dropout);
-    let mut average = Average::new(adversary.network(), training.ema);
-    let mut order = streams.stream("order");
+    let adversary = Adversary::new(classifier, Loss::from(&loss), training.optimizer, steps, device, dropout);
+    let mut learning = Learning {
+        average: Average::new(adversary.network(), training.ema),
+        adversary,
+        order: streams.stream("order"),
+        best: Trained { weights: classifier.net.clone(), step: 0, loss: 2.0 * std::f64::consts::LN_2 },
+    };
     let held_out = held_out.map(|rows| on_device(rows, device));
     let every = steps.div_ceil(LOOKS);
-    let mut best = Trained { weights: classifier.net.clone(), step: 0, loss: 2.0 * std::f64::consts::LN_2 };
-    for step in 1..=steps {
-        let (real, fake) = (reals.batch(&mut order, device), fakes.batch(&mut order, device));
-        let loss = adversary.learn(&real, &fake, &mut order);
+    for step in session.resume("ratio", &mut learning)? + 1..=steps {
+        session.keep("ratio", step - 1, &mut learning);
+        let Learning { adversary, average, order, best } = &mut learning;
+        let (real, fake) = (reals.batch(order, device), fakes.batch(order, device));
+        let loss = adversary.learn(&real, &fake, order);
         average.update(adversary.network());
         let mut values = Vec::new();
         if step % LOG_EVERY == 0 || step == steps {
@@ -89,15 +109,16 @@ pub fn train(
             }
             if loss < best.loss {
                 let unreadable = TrainError::Diverged { step, what: "set of weights on the device" };
-                best = Trained { weights: averaged.weights().ok_or(unreadable)?, step, loss };
+                *best = Trained { weights: averaged.weights().ok_or(unreadable)?, step, loss };
             }
             values.push(("held_out", loss));
         }
         if !values.is_empty() {
-            report(step, &values);
+            session.report(step, &values);
         }
     }
-    Ok(best)
+    session.finish("ratio", steps, &mut learning);
+    Ok(learning.best)
 }
 
 fn on_device(rows: &Rows, device: &Device) -> Tensor<2> {

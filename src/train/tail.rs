@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
+use super::archive::{optional, state};
 use crate::{
     data::{DataError, Description},
     rng::Streams,
@@ -15,6 +16,9 @@ pub struct TailGauge<'a> {
     pub above: f64,
     signs: ChaCha8Rng,
 }
+
+state!(TailGauge<'_> { signs });
+optional!(TailGauge<'_>);
 
 impl<'a> TailGauge<'a> {
     /// For the tail of this description, if it names one.

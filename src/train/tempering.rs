@@ -6,7 +6,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{TrainError, latents::Drawn, reals::Strata, tail::TailGauge};
+use super::{
+    TrainError,
+    archive::{optional, state},
+    latents::Drawn,
+    reals::Strata,
+    tail::TailGauge,
+};
 use crate::{
     data::Description,
     model::{derived::host, stratum},
@@ -21,6 +27,9 @@ pub(super) struct Tempering<'a> {
     /// A Wasserstein critic compares measures of equal mass, so a batch is brought to mean 1: m̃ = sm/E_m[s] is r̃ only if m = r.
     normalised: bool,
 }
+
+state!(Tempering<'_> { gauge });
+optional!(Tempering<'_>);
 
 impl<'a> Tempering<'a> {
     /// For these strata; `None` where fakes weigh nothing of their own.

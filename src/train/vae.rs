@@ -10,7 +10,10 @@ use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    LOG_EVERY, Pretraining, Report, TrainError, finite,
+    LOG_EVERY, Pretraining, TrainError,
+    archive::state,
+    checkpoint::Session,
+    finite,
     gan::{Randomness, check, latent},
     optimizer::Optimizer,
 };
@@ -24,13 +27,22 @@ fn noise_width(latent: usize) -> usize {
     (latent / 4).max(1).min(latent.saturating_sub(1))
 }
 
+/// All that changes from step to step: the encoder's and the decoder's.
+struct Autoencoder {
+    random: Randomness,
+    nets: [Network; 2],
+    optimizers: [Optimizer; 2],
+}
+
+state!(Autoencoder { random, nets, optimizers });
+
 /// Trains encoder and decoder for these steps; returns the decoder.
 pub fn train(
     beta: f64,
     pretraining: &Pretraining<'_>,
     decoder: &Weights,
     streams: &Streams,
-    report: Report<'_>,
+    session: &mut Session<'_>,
 ) -> Result<Weights, TrainError> {
     let width = decoder.inputs();
     if width < 2 {
@@ -40,11 +52,15 @@ pub fn train(
     let code = width - noise;
     let row = pretraining.reals.rows().width;
     let &Pretraining { reals, steps, batch, device, .. } = pretraining;
-    let mut random = Randomness::new(streams);
     let fresh = Weights::fresh(mlp(row, &[128, 128], 2 * code), &mut streams.stream("encoder"));
-    let mut nets = [Network::new(&fresh, device), Network::new(decoder, device)];
-    let mut optimizers = [Optimizer::new(pretraining.optimizer, steps), Optimizer::new(pretraining.optimizer, steps)];
-    for step in 1..=steps {
+    let mut autoencoder = Autoencoder {
+        random: Randomness::new(streams),
+        nets: [&fresh, decoder].map(|weights| Network::new(weights, device)),
+        optimizers: std::array::from_fn(|_| Optimizer::new(pretraining.optimizer, steps)),
+    };
+    for step in session.resume("vae", &mut autoencoder)? + 1..=steps {
+        session.keep("vae", step - 1, &mut autoencoder);
+        let Autoencoder { random, nets, optimizers } = &mut autoencoder;
         let x = Tensor::from_inner(reals.batch(&mut random.order, device).rows);
         let draw = |width: usize, rng: &mut ChaCha8Rng| Tensor::<2>::from_inner(latent(batch, width, rng, device));
         let (loss, gradients) = {
@@ -65,15 +81,16 @@ pub fn train(
             let gradients = loss.backward();
             (loss.inner(), [encoder.gradient(&gradients), decoder.gradient(&gradients)])
         };
-        for ((net, optimizer), gradient) in nets.iter_mut().zip(&mut optimizers).zip(gradients) {
+        for ((net, optimizer), gradient) in nets.iter_mut().zip(optimizers).zip(gradients) {
             optimizer.update(net, gradient);
         }
         if step % LOG_EVERY == 0 || step == steps {
-            report(step, &[("loss", finite(loss, step, "loss")?)]);
+            session.report(step, &[("loss", finite(loss, step, "loss")?)]);
         }
     }
-    let weights =
-        nets[1].weights().ok_or(TrainError::Diverged { step: steps, what: "set of weights on the device" })?;
+    let weights = autoencoder.nets[1]
+        .weights()
+        .ok_or(TrainError::Diverged { step: steps, what: "set of weights on the device" })?;
     check(&weights, steps)?;
     Ok(weights)
 }

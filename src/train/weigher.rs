@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     TrainError,
     adversary::Adversary,
+    archive::state,
     boost::{BoostTraining, WeightRule},
     gan::latent,
     mixture::{ComponentClassifier, TailMasses, expectation_maximisation},
@@ -34,6 +35,8 @@ pub(super) struct Weigher<'a> {
     gauge: Option<TailGauge<'a>>,
     noise: ChaCha8Rng,
 }
+
+state!(Weigher<'_> { classifier, gauge, noise });
 
 impl<'a> Weigher<'a> {
     /// For this training; `sample` are indices of real events that were drawn without strata.

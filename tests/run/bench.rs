@@ -81,6 +81,7 @@ impl Bench {
             jobs: 2,
             device: DeviceName::Cpu,
             worker: self.path("worker"),
+            checkpoint_every: std::time::Duration::from_secs(10),
             stop: Arc::clone(&self.stop),
             argv: vec!["pgan-pipe".to_owned(), "run".to_owned()],
         }

@@ -82,6 +82,9 @@ impl Reporter for Plain {
                 }
             }
             Event::StageNotice { stage, message } => self.say(&format!("{stage}: {message}")),
+            Event::StageResumed { stage, step, steps } => {
+                self.say(&format!("{stage}: goes on from step {step} of {steps}"));
+            }
             Event::StageWaiting { stage, holder } => self.say(&format!("{stage}: waiting for {holder}")),
             Event::StageCached { stage, .. } => self.say(&format!("{stage}: cached")),
             Event::StageFinished { stage, seconds: took, .. } => {

@@ -72,6 +72,9 @@ impl Reporter for Terminal {
                 bar.set_message(values_in_words(values));
             }
             Event::StageNotice { stage, message } => self.line("note", 33, &format!("{stage}: {message}")),
+            Event::StageResumed { stage, step, steps } => {
+                self.line("note", 33, &format!("{stage}: goes on from step {step} of {steps}"));
+            }
             Event::StageWaiting { stage, holder } => {
                 self.remove(stage);
                 let bar = self.display.add(Self::waiting(stage, format!("waiting for {holder}")));

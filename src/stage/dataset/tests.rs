@@ -38,6 +38,7 @@ fn run(stage: &Dataset, sources: &[(&str, PathBuf)], seed: u64) -> Result<(Metri
         streams: Streams::new(seed, "dataset"),
         device: DeviceName::default(),
         out: out.path().to_owned(),
+        checkpoints: crate::train::checkpoint::Checkpoints::none(),
         progress: &mut |_| {},
     };
     let metrics = stage.run(&mut context)?;

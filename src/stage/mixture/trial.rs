@@ -225,7 +225,7 @@ impl<'a> Trial<'a> {
         let samples = self.samples.iter().chain(std::iter::once(candidate));
         let samples = samples.map(|sample| see(&sample.rows)).collect::<Result<Vec<_>, _>>()?;
         let streams = &context.streams;
-        let classes = ComponentClasses::train(&samples, CLASS_STEPS, streams, &self.material.device, &mut |_, _| {})?;
+        let classes = ComponentClasses::train(&samples, CLASS_STEPS, streams, &self.material.device)?;
         let log_densities = classes.log_densities(&see(&self.material.encoded)?)?;
         Ok(fully_corrective(weights, &log_densities))
     }

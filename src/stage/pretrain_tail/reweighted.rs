@@ -68,7 +68,7 @@ pub(super) fn train(
     };
     let streams = context.streams.clone();
     let start = if stage.start == Start::Copy { base } else { fresh };
-    let (generator, _) = gan::train(&training, start, adversary, &streams, &mut training::report(context, steps))?;
+    let (generator, _) = gan::train(&training, start, adversary, &streams, &mut training::session(context, steps)?)?;
     Ok((freeze(&generator), metrics))
 }
 
@@ -135,7 +135,7 @@ fn ratios(
         ema: CLASSIFIER_EMA,
         device: &device,
     };
-    let trained = ratio::train(&training, &classifier, &streams, &mut training::report(context, steps))?;
+    let trained = ratio::train(&training, &classifier, &streams, &mut training::session(context, steps)?)?;
     let logits = if trained.step == 0 {
         context.notice(
             "on validation events the classifier never told real events from the model's better than by chance: all training \

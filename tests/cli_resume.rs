@@ -1,0 +1,153 @@
+//! Training that is cut off, again and again, and ends with the same bytes as if it had not been.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+mod program;
+
+use program::Folder;
+
+/// Every loop that trains, with all that it may keep from step to step.
+const PIPELINE: &str = "\
+name: resume
+seed: 3
+params: { steps: 400, strata: [2.2, 4.6] }
+stages:
+  events:
+    kind: dataset
+    synthetic: { density: pareto, index: 3, dimensions: 2, events: 4000 }
+    coordinates: { x0: log }
+    tail: { observable: x0, quantile: 0.9 }
+    split: { validation: 0.2, test: 0.2 }
+  base:
+    kind: train_gan
+    data: events
+    generator: { architecture: mlp, layers: [8], latent: 3 }
+    discriminator: { layers: [8], dropout: 0.1 }
+    strata: { shares: [0.5, 0.5], weights: tempered, power: 0.5 }
+    latents: { method: stratified }
+    optimizer: { rate: 1e-3, beta1: 0.5 }
+    steps: 400
+    batch: 32
+  frozen: { kind: freeze, model: base }
+  normalised:
+    kind: train_gan
+    data: events
+    generator: { architecture: precisegan_fc, latent: 3 }
+    discriminator: { layers: [8] }
+    loss: { kind: wgan_gp }
+    steps: 20
+    batch: 8
+  vae: { kind: pretrain_tail, data: events, like: frozen, method: vae, steps: 200, batch: 32 }
+  matched: { kind: pretrain_tail, data: events, like: frozen, method: moment_matching, steps: 200, batch: 32 }
+  reweighted_data:
+    { kind: pretrain_tail, data: events, like: frozen, method: adagan, weight: 0.2, steps: 200, classifier_steps: 200, batch: 32 }
+  boosted_em:
+    kind: boost
+    base: frozen
+    candidate: vae
+    data: events
+    mixture: { learn: em, initial: 0.1, every: 20 }
+    accept: always
+    steps: 200
+    batch: 32
+  boosted_moments:
+    { kind: boost, base: frozen, candidate: matched, data: events, accept: always, steps: 200, batch: 32, mixture: { learn: adversarial, initial: 0.1 } }
+  reweighted: { kind: reweight, model: frozen, data: events, steps: 200, batch: 32, classifier: { layers: [8] } }
+  inverted: { kind: invert, model: frozen, data: events, steps: 200, batch: 32 }
+";
+
+const RUN: &[&str] = &["run", "pipeline.yaml", "--json", "-q", "--checkpoint-every", "0.02"];
+
+fn bench() -> Folder {
+    let folder = Folder::new();
+    fs::write(folder.path("pipeline.yaml"), PIPELINE).unwrap();
+    folder
+}
+
+/// The stored results by the file of their record: digests of their files, and metrics.
+fn results(folder: &Folder) -> BTreeMap<String, (Value, Value)> {
+    fn collect(path: &Path, found: &mut BTreeMap<String, (Value, Value)>) {
+        for entry in fs::read_dir(path).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                collect(&entry.path(), found);
+                continue;
+            }
+            let record: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            found.insert(name, (record["outputs"].clone(), record["metrics"].clone()));
+        }
+    }
+    let mut found = BTreeMap::new();
+    collect(&folder.path("cache/v1/records"), &mut found);
+    found
+}
+
+/// Starts a run and kills it after this time; tells whether it was done before, and what it said.
+fn cut_off(folder: &Folder, after: Duration) -> (bool, String) {
+    let said = fs::File::create(folder.path("said")).unwrap();
+    let mut run = folder.command(RUN).stdout(said).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + after;
+    let status = loop {
+        match run.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if Instant::now() >= until => break None,
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    if let Some(status) = status {
+        assert!(status.success(), "the run failed: {}", fs::read_to_string(folder.path("said")).unwrap());
+    } else {
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    (status.is_some(), fs::read_to_string(folder.path("said")).unwrap())
+}
+
+#[test]
+fn a_training_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let straight = bench();
+    assert!(straight.run(RUN).status.success());
+    let left = fs::read_dir(straight.path("cache/v1/work")).unwrap().count();
+    assert_eq!(left, 0, "what is done leaves nothing to go on from");
+
+    let folder = bench();
+    let mut resumed = Vec::new();
+    // A little more time at each attempt: what is not training cannot be taken up where it was.
+    let done = (0..400).any(|attempt| {
+        let (done, said) = cut_off(&folder, Duration::from_millis(150 + 37 * (attempt % 11) + 20 * attempt));
+        let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        resumed.extend(events.filter(|event| event["event"] == "stage_resumed"));
+        done
+    });
+    assert!(done, "the run does not come to its end");
+    assert!(!resumed.is_empty() && resumed.iter().all(|event| event["step"].as_u64() > Some(0)), "{resumed:?}");
+    assert_eq!(results(&folder), results(&straight));
+    folder.print(&["cache", "verify"]);
+}
+
+#[test]
+fn a_forced_stage_starts_anew() {
+    let folder = bench();
+    let mut after = Duration::from_millis(300);
+    // Until a checkpoint of a training that is not done lies there.
+    while !folder
+        .path("cache/v1/work")
+        .read_dir()
+        .is_ok_and(|mut keys| keys.any(|key| key.unwrap().path().join("checkpoints/cpu").is_dir()))
+    {
+        assert!(!cut_off(&folder, after).0, "the run was done before it could be cut off");
+        after += Duration::from_millis(50);
+    }
+    let forced = folder.run(&[RUN, &["--force", "base", "base"]].concat());
+    assert!(forced.status.success());
+    assert!(!String::from_utf8_lossy(&forced.stdout).contains("stage_resumed"));
+}
