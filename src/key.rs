@@ -85,6 +85,15 @@ impl KeyMaterial {
         canonical(&value)
     }
 
+    /// The key of all trainings that differ from this one in their `steps` alone. No stage has it: its own lacks nothing.
+    pub fn trajectory(&self) -> Result<CacheKey, KeyError> {
+        let mut material = self.clone();
+        if let Some(parameters) = material.parameters.as_object_mut() {
+            parameters.remove("steps");
+        }
+        material.key()
+    }
+
     /// Hashes the canonical encoding.
     pub fn key(&self) -> Result<CacheKey, KeyError> {
         Ok(CacheKey(Digest::of(self.canonical()?.as_bytes())))

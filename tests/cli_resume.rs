@@ -151,3 +151,52 @@ fn a_forced_stage_starts_anew() {
     assert!(forced.status.success());
     assert!(!String::from_utf8_lossy(&forced.stdout).contains("stage_resumed"));
 }
+
+/// A training with a constant rate, and what is made of it.
+const TRAINING: &str = "\
+name: longer
+seed: 3
+params: { steps: 300, schedule: constant }
+stages:
+  events:
+    kind: dataset
+    synthetic: { density: pareto, index: 3, dimensions: 2, events: 4000 }
+    coordinates: { x0: log }
+  base:
+    kind: train_gan
+    data: events
+    generator: { layers: [8], latent: 2 }
+    discriminator: { layers: [8] }
+    steps: ${params.steps}
+    batch: 16
+    optimizer: { rate: 1e-3, schedule: '${params.schedule}', warmup: 20 }
+";
+
+/// Runs with this parameter set; gives the step that the training went on from, if it did.
+fn went_on_from(folder: &Folder, set: &[&str]) -> Option<u64> {
+    let sets = set.iter().flat_map(|set| ["--set", set]);
+    let said = folder.print(&["run", "pipeline.yaml", "--json", "-q"].into_iter().chain(sets).collect::<Vec<_>>());
+    let events = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.into_iter().find(|event| event["event"] == "stage_resumed").map(|event| event["step"].as_u64().unwrap())
+}
+
+#[test]
+fn more_steps_go_on_from_fewer_where_the_schedule_knows_no_end() {
+    let bench = || {
+        let folder = Folder::new();
+        fs::write(folder.path("pipeline.yaml"), TRAINING).unwrap();
+        folder
+    };
+    let folder = bench();
+    assert_eq!(went_on_from(&folder, &[]), None);
+    assert_eq!(went_on_from(&folder, &["steps=600"]), Some(300));
+    assert_eq!(went_on_from(&folder, &["steps=450"]), Some(300));
+    assert_eq!(went_on_from(&folder, &["steps=200"]), None, "one cannot go back");
+    assert_eq!(went_on_from(&folder, &["steps=700", "schedule=cosine"]), None);
+    assert_eq!(went_on_from(&folder, &["steps=900", "schedule=cosine"]), None);
+
+    let straight = bench();
+    assert_eq!(went_on_from(&straight, &["steps=600"]), None);
+    let at_once = results(&straight);
+    assert!(at_once.iter().all(|(record, result)| results(&folder).get(record) == Some(result)), "the same bytes");
+}

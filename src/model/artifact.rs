@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Derived, Factor, ModelError, Ratio, StrataFactors, Weights, Window, layer::Layer};
+use super::{
+    Derived, Factor, ModelError, Ratio, StrataFactors, Weights, Window,
+    layer::{Layer, chained},
+};
 use crate::{data::Description, stage::Artifact};
 
 /// Version of the files that this build writes and reads.
@@ -112,7 +115,12 @@ impl StoredModel {
         }
         let bytes = read(&tensor_path)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| format(&tensor_path, error.to_string()))?;
-        let weights = |prefix: String, layers: Vec<Layer>| {
+        let width = header.description.coordinates.width();
+        let weights = |prefix: String, layers: Vec<Layer>, [inputs, outputs]: [usize; 2]| {
+            if chained(&layers, inputs) != Some(outputs) {
+                let message = format!("the layers of `{prefix}` do not lead from {inputs} features to {outputs}");
+                return Err(format(&json_path, message));
+            }
             read_weights(&tensors, &prefix, layers).map_err(|message| format(&tensor_path, message))
         };
         let mut components = Vec::new();
@@ -121,14 +129,20 @@ impl StoredModel {
             if let Some(window) = windows.iter().find(|w| !w.cut.is_finite() || !known.contains(&w.observable)) {
                 return Err(format(&json_path, format!("component {index} has a window of no use: {window}")));
             }
-            components.push(Component { weight, generator: weights(format!("components.{index}"), layers)?, windows });
+            let latent = match layers.first() {
+                Some(Layer::Linear { inputs, .. }) => *inputs,
+                _ => return Err(format(&json_path, format!("component {index} does not begin with a linear layer"))),
+            };
+            let generator = weights(format!("components.{index}"), layers, [latent, width])?;
+            components.push(Component { weight, generator, windows });
         }
         if components.is_empty() {
             return Err(format(&json_path, "a model needs a component".into()));
         }
         let discriminator = match header.discriminator {
             Some(DiscriminatorFile { derived, layers }) => {
-                Some(Discriminator { derived, net: weights("discriminator".into(), layers)? })
+                let seen = width + derived.names.len();
+                Some(Discriminator { derived, net: weights("discriminator".into(), layers, [seen, 1])? })
             }
             None => None,
         };
@@ -139,7 +153,8 @@ impl StoredModel {
             }
             let factor = match (classifier, strata) {
                 (Some(DiscriminatorFile { derived, layers }), None) => {
-                    let net = weights(format!("ratios.{index}"), layers)?;
+                    let seen = width + derived.names.len();
+                    let net = weights(format!("ratios.{index}"), layers, [seen, 1])?;
                     Factor::Classifier(Discriminator { derived, net })
                 }
                 (None, Some(strata)) if strata.is_sound(&header.description) => Factor::Strata(strata),

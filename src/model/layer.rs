@@ -67,6 +67,32 @@ pub struct Convolution {
     pub append: usize,
 }
 
+/// How many features layers in this order make of this many; `None` if one does not take what the one before it makes.
+pub fn chained(layers: &[Layer], features: usize) -> Option<usize> {
+    layers.iter().try_fold(features, |features, layer| layer.outputs(features))
+}
+
+impl Convolution {
+    /// No image is larger, nor a kernel, nor a padding: sums and products of a few of them stay within a word.
+    const LARGEST: usize = 1 << 12;
+
+    /// Features of the image that comes in.
+    fn features(self) -> Option<usize> {
+        self.inputs.checked_mul(self.side.checked_mul(self.side)?)
+    }
+
+    /// Features of the image that goes out, its side being this of the appended one that comes in.
+    fn image(self, side: impl Fn(usize) -> Option<usize>) -> Option<usize> {
+        if [self.side, self.kernel, self.padding, self.append].into_iter().any(|size| size > Self::LARGEST)
+            || self.kernel == 0
+        {
+            return None;
+        }
+        let side = side(self.side + self.append).filter(|side| *side > 0)?;
+        self.outputs.checked_mul(side * side)
+    }
+}
+
 impl Layer {
     /// Shapes of the layer's parameters, each `[rows, columns]`: weight, then bias (or scale, then shift).
     pub fn shapes(&self) -> Vec<[usize; 2]> {
@@ -84,6 +110,22 @@ impl Layer {
         match self {
             Self::BatchNorm { .. } | Self::Affine { .. } => ["scale", "shift"],
             _ => ["weight", "bias"],
+        }
+    }
+
+    /// How many features it makes of this many, if it takes as many.
+    pub fn outputs(&self, features: usize) -> Option<usize> {
+        let fits = |takes: Option<usize>, makes: Option<usize>| makes.filter(|_| takes == Some(features));
+        match *self {
+            Self::Linear { inputs, outputs } => fits(Some(inputs), Some(outputs)),
+            Self::BatchNorm { channels, spatial } => fits(channels.checked_mul(spatial), Some(features)),
+            Self::Affine { features: own } => fits(Some(own), Some(features)),
+            Self::LeakyRelu | Self::Tanh => Some(features),
+            Self::Dropout { share } => (0.0..1.0).contains(&share).then_some(features),
+            Self::Conv(c) => fits(c.features(), c.image(|side| (side + 2 * c.padding + 1).checked_sub(c.kernel))),
+            Self::ConvTranspose(c) => {
+                fits(c.features(), c.image(|side| (side + c.kernel).checked_sub(2 * c.padding + 1)))
+            }
         }
     }
 
@@ -108,5 +150,44 @@ impl Layer {
         let Ok(normal) = Normal::new(0.0f32, (2.0 / fan_in as f32).sqrt()) else { return };
         parameters.extend(normal.sample_iter(rng).take(rows * columns));
         parameters.extend(std::iter::repeat_n(0.0, biases));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::architecture,
+        train::config::{Architecture, DiscriminatorConfig, GeneratorConfig},
+    };
+
+    #[test]
+    fn every_architecture_is_a_chain_and_one_with_a_layer_less_is_none() {
+        for architecture in [Architecture::Mlp, Architecture::PreciseganFc, Architecture::PreciseganCnn] {
+            let generator = GeneratorConfig { architecture, ..GeneratorConfig::default() };
+            let layers = architecture::generator(&generator, 7);
+            assert_eq!(chained(&layers, generator.latent.get()), Some(7));
+            let discriminator = DiscriminatorConfig { architecture, ..DiscriminatorConfig::default() };
+            let mut layers = architecture::discriminator(&discriminator, 9);
+            assert_eq!(chained(&layers, 9), Some(1));
+            assert_eq!(chained(&layers, 8), None);
+            layers.remove(2);
+            assert_eq!(chained(&layers, 9), None);
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_no_chain() {
+        let huge = Convolution { inputs: usize::MAX, outputs: 1, side: 2, kernel: 1, padding: 0, append: 0 };
+        for layer in [
+            Layer::Conv(huge),
+            Layer::Conv(Convolution { inputs: 1, side: usize::MAX, ..huge }),
+            Layer::ConvTranspose(Convolution { inputs: 1, padding: usize::MAX, ..huge }),
+            Layer::Conv(Convolution { inputs: 1, kernel: 4, ..huge }),
+            Layer::BatchNorm { channels: usize::MAX, spatial: 2 },
+            Layer::Dropout { share: f64::NAN },
+        ] {
+            assert_eq!(layer.outputs(4), None, "{layer:?}");
+        }
     }
 }

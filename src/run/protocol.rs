@@ -31,6 +31,8 @@ pub(super) struct Job {
     /// The folder for checkpoints, and the seconds between two of them.
     pub(super) checkpoints: PathBuf,
     pub(super) checkpoint_seconds: f64,
+    /// The folder for the state at the end, from which more steps go on; `None` where they cannot.
+    pub(super) trajectory: Option<PathBuf>,
 }
 
 impl Job {

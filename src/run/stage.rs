@@ -276,7 +276,7 @@ impl Running<'_> {
         }
     }
 
-    fn job(&self, slot: &Slot) -> serde_json::Result<Job> {
+    fn job(&self, slot: &Slot) -> Result<Job, Box<dyn std::error::Error>> {
         let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
         for (role, _, record) in &self.task.inputs {
             let file = |(name, output): (&String, &crate::store::Output)| {
@@ -287,6 +287,7 @@ impl Running<'_> {
         }
         let stage = &self.declared.stage;
         let sources = stage.sources().into_iter();
+        let trajectory = self.shared.store.trajectory(self.task.material.trajectory()?);
         Ok(Job {
             protocol: Job::PROTOCOL,
             kind: stage.kind().to_owned(),
@@ -298,6 +299,7 @@ impl Running<'_> {
             sources: sources.map(|s| (s.field.to_owned(), self.shared.pipeline.resolve(s.path))).collect(),
             out: slot.out().to_owned(),
             checkpoints: slot.checkpoints(),
+            trajectory: (stage.goes_on() && !self.task.forced).then_some(trajectory),
             checkpoint_seconds: self.shared.options.checkpoint_every.as_secs_f64(),
         })
     }

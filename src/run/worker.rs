@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::mpsc::{Sender, channel},
     thread,
     time::{Duration, Instant},
@@ -128,6 +129,8 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
         Progress::Notice { message } => voice.say(&Message::Notice { message }),
     };
     let every = Duration::try_from_secs_f64(job.checkpoint_seconds).unwrap_or(Duration::MAX);
+    let device = job.device.to_string();
+    let of_device = |folder: PathBuf| folder.join(&device);
     let mut context = Context {
         inputs: job.inputs,
         sources: job.sources,
@@ -135,7 +138,7 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
         device: job.device,
         out: job.out,
         // Another device computes other bytes: what it began, it alone ends.
-        checkpoints: Checkpoints::at(job.checkpoints.join(job.device.to_string()), every),
+        checkpoints: Checkpoints::at(of_device(job.checkpoints), every, job.trajectory.map(of_device)),
         progress: &mut progress,
     };
     let metrics = stage.run(&mut context).map_err(|error| (error.to_string(), Failure::Stage))?;
@@ -177,6 +180,7 @@ mod tests {
             out: out.to_owned(),
             checkpoints: out.to_owned(),
             checkpoint_seconds: 60.0,
+            trajectory: None,
         }
     }
 

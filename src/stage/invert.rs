@@ -90,10 +90,11 @@ impl StageKind for Invert {
     const PRODUCES: ArtifactKind = ArtifactKind::Proposal;
 
     fn ports(&self) -> Vec<Port<'_>> {
-        vec![
-            Port::one("model", &self.model, &[ArtifactKind::Model, ArtifactKind::FrozenModel]),
-            Port::one("data", &self.data, &[ArtifactKind::Dataset]),
-        ]
+        training::model_and_data(&self.model, &self.data)
+    }
+
+    fn goes_on(&self) -> bool {
+        self.optimizer.knows_no_end()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -111,10 +112,7 @@ impl StageKind for Invert {
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
         let material = Material::load(context)?;
         let description = &material.dataset.description;
-        let model = StoredModel::load(context.input("model")?)?;
-        if model.description != *description {
-            return Err(StageError::Unusable("the model was trained on another dataset than `data`".into()));
-        }
+        let model = material.model(context, "model")?;
         let [Component { generator, .. }] = model.components.as_slice() else {
             return Err(StageError::Unusable(
                 "`model` is a mixture; only a model of one generator can be inverted".into(),

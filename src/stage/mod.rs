@@ -298,6 +298,11 @@ pub trait StageKind: Serialize + DeserializeOwned {
         &[]
     }
 
+    /// Whether `steps` says where training ends and nothing else, so that more of them go on from where fewer came to.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// The files read from outside the store.
     fn sources(&self) -> Vec<Source<'_>> {
         Vec::new()
@@ -370,6 +375,11 @@ macro_rules! stages {
             /// See [`StageKind::unhashed`].
             pub fn unhashed(&self) -> &'static [&'static str] {
                 match self { $(Self::$kind(stage) => stage.unhashed(),)* }
+            }
+
+            /// See [`StageKind::goes_on`].
+            pub fn goes_on(&self) -> bool {
+                match self { $(Self::$kind(stage) => stage.goes_on(),)* }
             }
 
             /// See [`StageKind::sources`].

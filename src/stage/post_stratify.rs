@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind, Upstream,
-    training::{self, Material},
+    training::{self, Material, ceiling, ceiling_problems},
 };
 use crate::{
     data::Dataset,
@@ -36,19 +36,12 @@ pub struct PostStratify {
     pub ceiling: Positive,
 }
 
-fn ceiling() -> Positive {
-    Positive::try_from(5.0).unwrap_or_else(|_| unreachable!())
-}
-
 impl StageKind for PostStratify {
     const VERSION: u32 = 1;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
-        vec![
-            Port::one("model", &self.model, &[ArtifactKind::Model, ArtifactKind::FrozenModel]),
-            Port::one("data", &self.data, &[ArtifactKind::Dataset]),
-        ]
+        training::model_and_data(&self.model, &self.data)
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -56,10 +49,7 @@ impl StageKind for PostStratify {
         if self.edges.windows(2).any(|pair| pair[0] >= pair[1]) {
             problems.push(Problem::new("edges", "the edges must ascend"));
         }
-        if self.ceiling.get() <= 1.0 {
-            let message = format!("a ceiling of {} leaves no room for a factor", self.ceiling.get());
-            problems.push(Problem::new("ceiling", message).help("factors lie around 1; 5 is usual"));
-        }
+        problems.extend(ceiling_problems(self.ceiling, "factor"));
         problems
     }
 
@@ -69,11 +59,8 @@ impl StageKind for PostStratify {
 
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
         let material = Material::load(context)?;
-        let mut stored = StoredModel::load(context.input("model")?)?;
+        let mut stored = material.model(context, "model")?;
         let Dataset { description, train, validation, .. } = &material.dataset;
-        if stored.description != *description {
-            return Err(StageError::Unusable("the model was trained on another dataset than `data`".into()));
-        }
         let Some(tail) = &description.tail else {
             return Err(StageError::Unusable("the dataset names no `tail`".into()));
         };

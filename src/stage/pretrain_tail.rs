@@ -131,6 +131,10 @@ impl StageKind for PretrainTail {
         ]
     }
 
+    fn goes_on(&self) -> bool {
+        matches!(self.method, Method::Vae | Method::MomentMatching) && self.optimizer.knows_no_end()
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let learns = !matches!(self.method, Method::Copy | Method::None);
         let mut problems = match self.steps {

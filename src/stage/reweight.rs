@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ArtifactKind, Context, Metrics, Port, Problem, StageError, StageKind, Upstream,
-    training::{self, Material, strata_problems},
+    training::{self, Material, ceiling, ceiling_problems, strata_problems},
 };
 use crate::{
     data::Dataset,
@@ -65,10 +65,6 @@ fn batch() -> BatchSize {
     BatchSize::try_from(1024).unwrap_or_else(|_| unreachable!())
 }
 
-fn ceiling() -> Positive {
-    Positive::try_from(5.0).unwrap_or_else(|_| unreachable!())
-}
-
 /// The share of the model's events whose ratio may be cut although it lies below `ceiling`.
 const CUT_SHARE: f64 = 1e-4;
 
@@ -77,10 +73,7 @@ impl StageKind for Reweight {
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
-        vec![
-            Port::one("model", &self.model, &[ArtifactKind::Model, ArtifactKind::FrozenModel]),
-            Port::one("data", &self.data, &[ArtifactKind::Dataset]),
-        ]
+        training::model_and_data(&self.model, &self.data)
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -88,12 +81,7 @@ impl StageKind for Reweight {
         if self.strata.as_ref().is_some_and(|strata| strata.weights != Compensation::Exact) {
             problems.push(Problem::new("strata.weights", "a density ratio needs `exact` weights"));
         }
-        if self.ceiling.get() <= 1.0 {
-            problems.push(
-                Problem::new("ceiling", format!("a ceiling of {} leaves no room for a ratio", self.ceiling.get()))
-                    .help("ratios lie around 1; 5 is usual"),
-            );
-        }
+        problems.extend(ceiling_problems(self.ceiling, "ratio"));
         problems
     }
 
@@ -109,10 +97,7 @@ impl StageKind for Reweight {
 
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
         let material = Material::load(context)?;
-        let mut stored = StoredModel::load(context.input("model")?)?;
-        if stored.description != material.dataset.description {
-            return Err(StageError::Unusable("the model was trained on another dataset than `data`".into()));
-        }
+        let mut stored = material.model(context, "model")?;
         for component in &mut stored.components {
             component.generator = freeze(&component.generator);
         }

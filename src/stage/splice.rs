@@ -58,11 +58,7 @@ impl StageKind for Splice {
         let mut components = Vec::new();
         let mut discriminator = None;
         for (role, side, weight) in [("bulk", Side::Below, 1.0 - mass), ("tail", Side::Above, mass)] {
-            let model = StoredModel::load(context.input(role)?)?;
-            if model.description != *description {
-                let message = format!("the model of `{role}` was trained on another dataset than `data`");
-                return Err(StageError::Unusable(message));
-            }
+            let model = material.model(context, role)?;
             if !model.ratios.is_empty() {
                 let message = format!("the model of `{role}` has been reweighted; splice first, then reweight");
                 return Err(StageError::Unusable(message));

@@ -80,6 +80,10 @@ impl StageKind for TrainGan {
         std::iter::once(Port::one("data", &self.data, &[ArtifactKind::Dataset])).chain(start).chain(proposal).collect()
     }
 
+    fn goes_on(&self) -> bool {
+        self.optimizer.knows_no_end()
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let mut problems = strata_problems(self.strata.as_ref());
         problems.extend(training::latents_problems(self.proposal.as_ref(), self.latents.as_ref()));
@@ -116,7 +120,7 @@ impl StageKind for TrainGan {
         let mut material = Material::load(context)?;
         let description = &material.dataset.description;
         let width = description.coordinates.width();
-        let start = self.read_start(context, description)?;
+        let start = self.read_start(context, &material)?;
         let mut weights = context.streams.stream("weights");
         let fresh = Weights::fresh(architecture::generator(&self.generator, width), &mut weights);
         let derived = Derived::fit(&self.discriminator.observables, description, &material.encoded)?;
@@ -178,15 +182,12 @@ impl TrainGan {
     fn read_start(
         &self,
         context: &Context<'_>,
-        description: &Description,
+        material: &Material,
     ) -> Result<Option<(Weights, Option<Discriminator>)>, StageError> {
         if self.start.is_none() {
             return Ok(None);
         }
-        let mut start = StoredModel::load(context.input("start")?)?;
-        if start.description != *description {
-            return Err(StageError::Unusable("the model of `start` was trained on another dataset than `data`".into()));
-        }
+        let mut start = material.model(context, "start")?;
         if !start.ratios.is_empty() {
             let message = "the model of `start` has been reweighted; training goes on from the model before that";
             return Err(StageError::Unusable(message.into()));
@@ -200,7 +201,8 @@ impl TrainGan {
             Err(StageError::Unusable(format!("the nets of `{which}` are not those of `start`; leave `{which}` out")))
         };
         if self.generator != GeneratorConfig::default() {
-            let layers = architecture::generator(&self.generator, description.coordinates.width());
+            let width = material.dataset.description.coordinates.width();
+            let layers = architecture::generator(&self.generator, width);
             let frozen = freeze(&Weights::fresh(layers.clone(), &mut context.streams.stream("weights"))).layers;
             if generator.layers != layers && generator.layers != frozen {
                 return differs("generator");

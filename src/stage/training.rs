@@ -2,10 +2,10 @@
 
 use burn::tensor::Device;
 
-use super::{Context, Problem, Progress, Stage, StageError, Upstream};
+use super::{ArtifactKind, Context, Port, Problem, Progress, Stage, StageError, Upstream};
 use crate::{
     data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
-    model::{Derived, device},
+    model::{Derived, StoredModel, device},
     train::{
         checkpoint::{Session, Watcher},
         config::{LatentMethod, LatentsConfig, Region, StrataConfig, Weights},
@@ -14,6 +14,7 @@ use crate::{
         reals::{Reals, Strata},
         tail::TailGauge,
     },
+    value::Positive,
 };
 
 /// The dataset of a training stage on the host, with the device to train on.
@@ -28,6 +29,16 @@ impl Material {
         let dataset = Dataset::load(context.input("data")?)?;
         let encoded = dataset.description.coordinates.encode(&dataset.train)?;
         Ok(Self { dataset, encoded, device: device::open(context.device)? })
+    }
+
+    /// The model of a role, if it was trained on this dataset.
+    pub(super) fn model(&self, context: &Context<'_>, role: &str) -> Result<StoredModel, StageError> {
+        let model = StoredModel::load(context.input(role)?)?;
+        if model.description != self.dataset.description {
+            let message = format!("the model of `{role}` was trained on another dataset than `data`");
+            return Err(StageError::Unusable(message));
+        }
+        Ok(model)
     }
 
     /// All training events as a discriminator with these derived observables sees them.
@@ -144,6 +155,27 @@ impl Watcher for Reporter<'_> {
     fn warn(&mut self, message: String) {
         (self.progress)(Progress::Notice { message });
     }
+}
+
+/// The ports of a stage that makes another model of a model and data.
+pub(super) fn model_and_data<'a>(model: &'a str, data: &'a str) -> Vec<Port<'a>> {
+    vec![
+        Port::one("model", model, &[ArtifactKind::Model, ArtifactKind::FrozenModel]),
+        Port::one("data", data, &[ArtifactKind::Dataset]),
+    ]
+}
+
+/// What is wrong with the largest value of a density ratio (`what`: a ratio, a factor).
+pub(super) fn ceiling_problems(ceiling: Positive, what: &str) -> Option<Problem> {
+    (ceiling.get() <= 1.0).then(|| {
+        let message = format!("a ceiling of {} leaves no room for a {what}", ceiling.get());
+        Problem::new("ceiling", message).help(format!("{what}s lie around 1; 5 is usual"))
+    })
+}
+
+/// 5.
+pub(super) fn ceiling() -> Positive {
+    Positive::try_from(5.0).unwrap_or_else(|_| unreachable!())
 }
 
 /// What does not fit between a training stage's options and its dataset.

@@ -120,6 +120,11 @@ impl Store {
         self.work_folder(key).join("log")
     }
 
+    /// Where trainings that differ in their steps alone leave the states that they ended in.
+    pub fn trajectory(&self, key: CacheKey) -> PathBuf {
+        self.root.join("trajectories").join(key.to_string())
+    }
+
     fn work_folder(&self, key: CacheKey) -> PathBuf {
         self.root.join("work").join(key.to_string())
     }

@@ -152,7 +152,7 @@ pub fn train(
     let composition = Composition::of(training.batch, training.share)?;
     let mut boosting = Boosting::new(training, candidate, adversary, streams)?;
     let mut watched = Vec::new();
-    for step in session.resume("boost", &mut boosting)? + 1..=steps {
+    for step in session.resume("boost", steps, &mut boosting)? + 1..=steps {
         session.keep("boost", step - 1, &mut boosting);
         let done = boosting.step(training, composition)?;
         if step % LOG_EVERY == 0 || step == steps {

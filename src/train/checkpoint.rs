@@ -28,6 +28,7 @@ pub struct Checkpoints {
     folder: Option<PathBuf>,
     every: Duration,
     written: Instant,
+    trajectory: Option<PathBuf>,
 }
 
 /// Who hears how a loop gets on.
@@ -48,20 +49,23 @@ pub struct Session<'a> {
 }
 
 impl Checkpoints {
-    /// Checkpoints in a folder, which is made when it is needed, written this often at most.
-    pub fn at(folder: PathBuf, every: Duration) -> Self {
-        Self { folder: Some(folder), every, written: Instant::now() }
+    /// Checkpoints in a folder, which is made when it is needed, written this often at most. Where `steps` says when training ends
+    /// and nothing else, the `trajectory` is the folder for its last state, which trainings of other lengths share.
+    pub fn at(folder: PathBuf, every: Duration, trajectory: Option<PathBuf>) -> Self {
+        Self { folder: Some(folder), every, written: Instant::now(), trajectory }
     }
 
     /// None at all.
     pub fn none() -> Self {
-        Self { folder: None, every: Duration::MAX, written: Instant::now() }
+        Self { folder: None, every: Duration::MAX, written: Instant::now(), trajectory: None }
     }
 
-    /// The newest good checkpoint of a loop, with its step.
-    fn latest(&self, name: &str) -> Option<(u64, PathBuf, Contents)> {
-        let folder = self.folder.as_deref()?;
-        files(folder, name).into_iter().find_map(|file| {
+    /// The newest good checkpoint of a loop that is not beyond these steps, with its own step.
+    fn latest(&self, name: &str, steps: u64) -> Option<(u64, PathBuf, Contents)> {
+        let folders = [&self.folder, &self.trajectory].into_iter().flatten();
+        let mut found: Vec<Named> = folders.flat_map(|folder| files(folder, name)).collect();
+        found.sort_by_key(|file| std::cmp::Reverse(file.step));
+        found.into_iter().filter(|file| file.step <= steps).find_map(|file| {
             let bytes = fs::read(&file.path).ok()?;
             (Digest::of(&bytes) == file.digest).then_some(())?;
             Some((file.step, file.path, Contents::from_bytes(&bytes).ok()?))
@@ -72,10 +76,7 @@ impl Checkpoints {
         self.folder.is_some() && self.written.elapsed() >= self.every
     }
 
-    fn write(&mut self, name: &str, step: u64, bytes: &[u8]) -> io::Result<()> {
-        // Counted from the start of the writing of one to the next, also if it fails: a full disk is not asked at every step.
-        self.written = Instant::now();
-        let Some(folder) = &self.folder else { return Ok(()) };
+    fn write(folder: &Path, name: &str, step: u64, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         // Always the same name beside: what a killed run leaves is written over.
         let part = folder.join(format!("{name}.part"));
@@ -119,9 +120,9 @@ impl<'a> Session<'a> {
         Self { watcher: Box::new(watcher), checkpoints, device: device.clone() }
     }
 
-    /// Puts a loop's state back to its newest checkpoint; returns the step that this is after, 0 if there is none.
-    pub(super) fn resume(&mut self, name: &str, state: &mut dyn State) -> Result<u64, TrainError> {
-        let Some((step, path, contents)) = self.checkpoints.latest(name) else { return Ok(0) };
+    /// Puts the state of a loop of these steps back to its newest checkpoint; returns the step that this is after, 0 if there is none.
+    pub(super) fn resume(&mut self, name: &str, steps: u64, state: &mut dyn State) -> Result<u64, TrainError> {
+        let Some((step, path, contents)) = self.checkpoints.latest(name, steps) else { return Ok(0) };
         contents.restore(state, &self.device).map_err(|source| {
             TrainError::Unusable(format!(
                 "the checkpoint {} is not of this training: {source}; take it away, or run with `--force`, to start anew",
@@ -135,21 +136,27 @@ impl<'a> Session<'a> {
     /// Writes a checkpoint of a loop that has done these steps, if it is time.
     pub(super) fn keep(&mut self, name: &str, step: u64, state: &mut dyn State) {
         if step > 0 && self.checkpoints.is_due() {
-            self.write(name, step, state);
+            // Also if writing fails: a full disk is not asked at every step.
+            self.checkpoints.written = Instant::now();
+            self.write(self.checkpoints.folder.clone(), name, step, state);
         }
     }
 
     /// Writes the last checkpoint of a loop that others follow in the same stage: they go on from here.
-    pub(super) fn finish(&mut self, name: &str, step: u64, state: &mut dyn State) {
-        if self.checkpoints.folder.is_some() {
-            self.write(name, step, state);
-        }
+    pub(super) fn hand_on(&mut self, name: &str, steps: u64, state: &mut dyn State) {
+        self.write(self.checkpoints.folder.clone(), name, steps, state);
     }
 
-    fn write(&mut self, name: &str, step: u64, state: &mut dyn State) {
+    /// Leaves the last state of a loop for one of more steps, if that may go on from it.
+    pub(super) fn finish(&mut self, name: &str, steps: u64, state: &mut dyn State) {
+        self.write(self.checkpoints.trajectory.clone(), name, steps, state);
+    }
+
+    fn write(&mut self, folder: Option<PathBuf>, name: &str, step: u64, state: &mut dyn State) {
+        let Some(folder) = folder else { return };
         let bytes = Contents::of(state).and_then(|contents| contents.to_bytes()).map_err(|error| error.to_string());
         let written =
-            bytes.and_then(|bytes| self.checkpoints.write(name, step, &bytes).map_err(|error| error.to_string()));
+            bytes.and_then(|bytes| Checkpoints::write(&folder, name, step, &bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {
             self.watcher.warn(format!("no checkpoint at step {step}, so an interruption would cost more: {error}"));
         }
@@ -183,7 +190,7 @@ mod tests {
     fn session<R>(folder: &Path, act: impl FnOnce(&mut Session<'_>) -> R) -> (R, Vec<String>) {
         let heard = Heard::default();
         let said = heard.0.clone();
-        let mut checkpoints = Checkpoints::at(folder.to_owned(), Duration::ZERO);
+        let mut checkpoints = Checkpoints::at(folder.to_owned(), Duration::ZERO, None);
         let result = act(&mut Session::new(heard, &mut checkpoints, &Device::flex()));
         let said = said.borrow().clone();
         (result, said)
@@ -191,7 +198,7 @@ mod tests {
 
     fn resumed(folder: &Path) -> (u64, f64) {
         let mut state = 0.0;
-        let step = session(folder, |session| session.resume("a", &mut state)).0.unwrap();
+        let step = session(folder, |session| session.resume("a", 9, &mut state)).0.unwrap();
         (step, state)
     }
 
@@ -234,7 +241,7 @@ mod tests {
     fn one_of_another_training_is_an_error_and_one_that_cannot_be_written_a_warning() {
         let folder = tempfile::tempdir().unwrap();
         session(folder.path(), |session| session.keep("a", 3, &mut 0.5));
-        let error = session(folder.path(), |session| session.resume("a", &mut vec![0.0_f32])).0.unwrap_err();
+        let error = session(folder.path(), |session| session.resume("a", 9, &mut vec![0.0_f32])).0.unwrap_err();
         assert!(error.to_string().contains("is not of this training: its `` does not fit"), "{error}");
         let file = folder.path().join("file");
         fs::write(&file, []).unwrap();

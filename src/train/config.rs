@@ -210,6 +210,13 @@ pub enum Schedule {
     Constant,
 }
 
+impl OptimizerConfig {
+    /// Whether a step is the same however many follow it.
+    pub fn knows_no_end(&self) -> bool {
+        self.schedule == Schedule::Constant
+    }
+}
+
 fn widths(widths: &[u64]) -> Vec<Width> {
     widths.iter().filter_map(|&width| Width::try_from(width).ok()).collect()
 }

@@ -84,7 +84,7 @@ pub fn train(
 ) -> Result<(Weights, Discriminator), TrainError> {
     let steps = training.steps;
     let mut gan = Gan::new(training, generator, adversary, streams)?;
-    for step in session.resume("gan", &mut gan)? + 1..=steps {
+    for step in session.resume("gan", steps, &mut gan)? + 1..=steps {
         session.keep("gan", step - 1, &mut gan);
         let (d_loss, loss) = gan.step(training)?;
         if step % LOG_EVERY == 0 || step == steps {
@@ -92,6 +92,7 @@ pub fn train(
             session.report(step, &[("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?)]);
         }
     }
+    session.finish("gan", steps, &mut gan);
     let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
     let generator = gan.average.network(&gan.net).weights().ok_or_else(unreadable)?;
     let discriminator = gan.adversary.discriminator().ok_or_else(unreadable)?;

@@ -82,7 +82,7 @@ pub fn train(
         adversary,
     };
     let ones = Tensor::<2>::ones([batch, 1], device);
-    for step in session.resume("invert", &mut inverting)? + 1..=steps {
+    for step in session.resume("invert", steps, &mut inverting)? + 1..=steps {
         session.keep("invert", step - 1, &mut inverting);
         let Inverting { random, encoder_noise, net, optimizer, average, adversary } = &mut inverting;
         let real = reals.batch(&mut random.order, device);
@@ -107,6 +107,7 @@ pub fn train(
             session.report(step, &[("d_loss", d_loss), ("e_loss", finite(loss, step, "encoder's loss")?)]);
         }
     }
+    session.finish("invert", steps, &mut inverting);
     let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
     let encoder = inverting.average.network(&inverting.net).weights().ok_or_else(unreadable)?;
     check(&encoder, steps)?;

@@ -113,7 +113,7 @@ pub fn train(
         net: Network::new(generator, device),
         optimizer: Optimizer::new(pretraining.optimizer, steps),
     };
-    for step in session.resume("moments", &mut matching)? + 1..=steps {
+    for step in session.resume("moments", steps, &mut matching)? + 1..=steps {
         session.keep("moments", step - 1, &mut matching);
         let Matching { random, net, optimizer } = &mut matching;
         let real = reals.batch(&mut random.order, device).rows;
@@ -130,6 +130,7 @@ pub fn train(
             session.report(step, &[("loss", finite(loss, step, "loss")?)]);
         }
     }
+    session.finish("moments", steps, &mut matching);
     let unreadable = || TrainError::Diverged { step: steps, what: "set of weights on the device" };
     let weights = matching.net.weights().ok_or_else(unreadable)?;
     check(&weights, steps)?;

@@ -91,7 +91,7 @@ pub fn train(
     };
     let held_out = held_out.map(|rows| on_device(rows, device));
     let every = steps.div_ceil(LOOKS);
-    for step in session.resume("ratio", &mut learning)? + 1..=steps {
+    for step in session.resume("ratio", steps, &mut learning)? + 1..=steps {
         session.keep("ratio", step - 1, &mut learning);
         let Learning { adversary, average, order, best } = &mut learning;
         let (real, fake) = (reals.batch(order, device), fakes.batch(order, device));
@@ -117,7 +117,7 @@ pub fn train(
             session.report(step, &values);
         }
     }
-    session.finish("ratio", steps, &mut learning);
+    session.hand_on("ratio", steps, &mut learning);
     Ok(learning.best)
 }
 

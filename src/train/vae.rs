@@ -58,7 +58,7 @@ pub fn train(
         nets: [&fresh, decoder].map(|weights| Network::new(weights, device)),
         optimizers: std::array::from_fn(|_| Optimizer::new(pretraining.optimizer, steps)),
     };
-    for step in session.resume("vae", &mut autoencoder)? + 1..=steps {
+    for step in session.resume("vae", steps, &mut autoencoder)? + 1..=steps {
         session.keep("vae", step - 1, &mut autoencoder);
         let Autoencoder { random, nets, optimizers } = &mut autoencoder;
         let x = Tensor::from_inner(reals.batch(&mut random.order, device).rows);
@@ -88,6 +88,7 @@ pub fn train(
             session.report(step, &[("loss", finite(loss, step, "loss")?)]);
         }
     }
+    session.finish("vae", steps, &mut autoencoder);
     let weights = autoencoder.nets[1]
         .weights()
         .ok_or(TrainError::Diverged { step: steps, what: "set of weights on the device" })?;

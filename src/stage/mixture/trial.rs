@@ -57,11 +57,8 @@ pub(in crate::stage) fn inputs(
     context: &Context<'_>,
     material: &Material,
 ) -> Result<(StoredModel, Weights), StageError> {
-    let base = StoredModel::load(context.input("base")?)?;
-    let candidate = StoredModel::load(context.input("candidate")?)?.components.swap_remove(0).generator;
-    if base.description != material.dataset.description {
-        return Err(StageError::Unusable("the base model was trained on another dataset than `data`".into()));
-    }
+    let base = material.model(context, "base")?;
+    let candidate = material.model(context, "candidate")?.components.swap_remove(0).generator;
     if !base.ratios.is_empty() {
         return Err(StageError::Unusable(
             "the base model has been reweighted, and a component cannot be added to that; boost first, then reweight"
