@@ -1,10 +1,14 @@
-//! `cache`: what the store holds, and whether it is intact.
+//! `cache`: what the store holds, whether it is intact, and what may go.
 
 use std::{fmt::Write, process::ExitCode};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use pgan_pipe::store::{Entry, Fault};
 use serde_json::json;
+
+mod gc;
+
+use gc::Gc;
 
 use super::{
     Outcome,
@@ -16,10 +20,12 @@ use super::{
 
 #[derive(Subcommand)]
 pub(super) enum Cache {
-    /// List the results, the newest first
-    Ls(Options),
+    /// List the results
+    Ls(Listing),
     /// Read every object and compare it with its name; what is corrupted is set aside, so that its stage runs again
     Verify(Options),
+    /// Take away results that nothing has needed for a while, and what interrupted runs left behind
+    Gc(Gc),
 }
 
 #[derive(Args)]
@@ -31,25 +37,57 @@ pub(super) struct Options {
     json: bool,
 }
 
+/// What comes first in a list of results.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// The newest
+    #[default]
+    Age,
+    /// The largest
+    Size,
+    /// By the names of pipeline and stage
+    Stage,
+}
+
+#[derive(Args)]
+pub(super) struct Listing {
+    #[command(flatten)]
+    options: Options,
+    /// What comes first
+    #[arg(long, value_name = "ORDER", default_value = "age")]
+    sort: Order,
+}
+
 impl Cache {
     pub(super) fn run(&self) -> Outcome {
-        let (Self::Ls(options) | Self::Verify(options)) = self;
+        let options = match self {
+            Self::Ls(Listing { options, .. }) | Self::Verify(options) | Self::Gc(Gc { options, .. }) => options,
+        };
         let folder = &options.cache.cache;
         if !options.json && !folder.exists() {
             print(&format!("there is no cache at {}; `pgan-pipe run` makes one", folder.display()))?;
             return Ok(ExitCode::SUCCESS);
         }
         match self {
-            Self::Ls(options) => options.list(),
+            Self::Ls(listing) => listing.list(),
+            Self::Gc(gc) => gc.run(),
             Self::Verify(options) => options.verify(),
         }
     }
 }
 
-impl Options {
+impl Listing {
     fn list(&self) -> Outcome {
-        let entries = self.cache.store().list()?;
-        if self.json {
+        let Options { cache, json } = &self.options;
+        let mut entries = cache.store().list()?;
+        match self.sort {
+            Order::Age => {}
+            Order::Size => entries.sort_by_key(|entry| std::cmp::Reverse(entry.record.size())),
+            Order::Stage => entries.sort_by_cached_key(|Entry { record, .. }| {
+                (record.provenance.pipeline.clone(), record.provenance.stage.clone())
+            }),
+        }
+        if *json {
             print_json(entries.iter().map(|Entry { record, age }| {
                 json!({
                     "key": record.key, "stage": record.provenance.stage, "pipeline": record.provenance.pipeline,
@@ -69,11 +107,13 @@ impl Options {
             ]
         };
         let total = entries.iter().map(|entry| entry.record.size()).sum();
-        let summary = format!("{} in {}, {}", count(entries.len(), "result"), self.cache.cache.display(), bytes(total));
+        let summary = format!("{} in {}, {}", count(entries.len(), "result"), cache.cache.display(), bytes(total));
         print(&(columns(&entries.iter().map(row).collect::<Vec<_>>()) + &summary))?;
         Ok(ExitCode::SUCCESS)
     }
+}
 
+impl Options {
     fn verify(&self) -> Outcome {
         let store = self.cache.store();
         let found = store.verify()?;

@@ -4,14 +4,18 @@
 //! the number of workers and the commit to the store; a worker only reads objects and writes files into its folder.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
+use serde_json::json;
+
 use crate::{
     device::DeviceName,
+    key::CacheKey,
     pipeline::{Pipeline, PipelineError},
     plan::{Plan, PlanError, StageState},
     store::{Store, StoreError},
@@ -97,9 +101,30 @@ pub fn run(
     options: &RunOptions,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Summary, RunError> {
+    let mut log = store.begin_run(&json!({
+        "event": "run_started", "pipeline": pipeline.name, "argv": options.argv, "version": env!("CARGO_PKG_VERSION"),
+        "device": options.device, "process": std::process::id(), "time": format!("{:.3}", jiff::Timestamp::now()),
+    }));
     let plan = Plan::make(pipeline, store, &options.targets, &options.force)?;
+    let stored = plan.stages.iter().filter_map(|stage| match &stage.state {
+        StageState::Cached { record, .. } => Some(record.key),
+        _ => None,
+    });
+    let stored: BTreeSet<CacheKey> = stored.collect();
+    log.needs(&stored);
     preflight(pipeline, &plan)?;
-    executor::execute(pipeline, store, options, &plan, on_event)
+    executor::execute(pipeline, store, options, &plan, &mut |event| {
+        // What the plan found stored is in the log already, and progress is in the logs of the stages.
+        let known = match event {
+            Event::StageProgress { .. } => true,
+            Event::StageCached { key, .. } => stored.contains(key),
+            _ => false,
+        };
+        if !known {
+            log.write(event);
+        }
+        on_event(event);
+    })
 }
 
 /// Looks into the source files of stages that may run, before any does.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     data::Dataset,
-    model::{Factor, Model, Ratio, StoredModel, StrataFactors, stratum},
+    model::{Factor, Model, Ratio, StrataFactors, stratum},
     value::Positive,
 };
 

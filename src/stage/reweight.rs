@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     data::Dataset,
-    model::{Derived, Discriminator, Factor, Model, Ratio, Rows, StoredModel, Weights, architecture, freeze::freeze},
+    model::{Derived, Discriminator, Factor, Model, Ratio, Rows, Weights, architecture, freeze::freeze},
     train::{
         config::{DiscriminatorConfig, OptimizerConfig, StrataConfig, Weights as Compensation, ema},
         ratio::{self, RatioTraining},

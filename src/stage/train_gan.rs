@@ -7,7 +7,6 @@ use super::{
     training::{self, Material, strata_problems},
 };
 use crate::{
-    data::Description,
     model::{Component, Derived, Discriminator, StoredModel, Weights, architecture, freeze::freeze},
     train::{
         adversary::{Adversary, Loss},

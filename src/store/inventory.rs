@@ -92,7 +92,7 @@ impl Store {
 }
 
 /// The files in the folders of a folder, in order; none if the folder is not there.
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = Vec::new();
     for shard in children(folder)? {
         files.extend(children(&shard)?);
@@ -100,7 +100,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(files)
 }
 
-fn children(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -114,7 +114,7 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-fn object_name(path: &Path) -> Option<Digest> {
+pub(super) fn object_name(path: &Path) -> Option<Digest> {
     let (shard, rest) = (path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?);
     Digest::from_str(&format!("{shard}{rest}")).ok()
 }

@@ -11,14 +11,18 @@ use std::{
 
 use crate::{digest::Digest, key::CacheKey};
 
+mod collect;
 mod files;
 mod inventory;
 mod record;
+mod runs;
 mod slot;
 mod sources;
 
+pub use collect::{Collected, Keep};
 pub use inventory::{Entry, Fault, Verification};
 pub use record::{Output, Provenance, Record};
+pub use runs::RunLog;
 pub use slot::{Committed, Holder, Lookup, Mark, Outcome, Slot, Work};
 
 /// Why the store could not do what it was asked.

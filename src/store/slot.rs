@@ -167,6 +167,12 @@ impl Store {
         })
     }
 
+    /// Whether a run is at work on a key.
+    pub(super) fn is_locked(&self, key: CacheKey) -> bool {
+        let opened = File::open(self.work_folder(key).join("lock"));
+        opened.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     pub(super) fn slot(&self, key: CacheKey, lock: Option<File>, replaces: bool) -> Result<Slot, StoreError> {
         let tmp = self.tmp();
         files::ensure_folder(&tmp)?;

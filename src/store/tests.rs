@@ -20,7 +20,7 @@ pub(crate) fn material(steps: u64) -> KeyMaterial {
     }
 }
 
-fn outcome(steps: u64) -> Outcome {
+pub(super) fn outcome(steps: u64) -> Outcome {
     Outcome {
         material: material(steps),
         produces: ArtifactKind::Model,
@@ -41,30 +41,30 @@ fn outcome(steps: u64) -> Outcome {
     }
 }
 
-fn store() -> (TempDir, Store) {
+pub(super) fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::at(folder.path());
     (folder, store)
 }
 
-fn key(steps: u64) -> CacheKey {
+pub(super) fn key(steps: u64) -> CacheKey {
     material(steps).key().unwrap()
 }
 
-fn miss(store: &Store, steps: u64) -> Slot {
+pub(super) fn miss(store: &Store, steps: u64) -> Slot {
     match store.lookup(key(steps)).unwrap() {
         Lookup::Miss(slot) => slot,
         other => panic!("expected a miss, got {other:?}"),
     }
 }
 
-fn fill(slot: &Slot, model: &str) {
+pub(super) fn fill(slot: &Slot, model: &str) {
     fs::write(slot.out().join("model.json"), model).unwrap();
     fs::write(slot.out().join("weights.safetensors"), [model, "weights"].concat()).unwrap();
 }
 
 /// Stores `steps` with this content, and returns its record.
-fn put(store: &Store, steps: u64, model: &str) -> Record {
+pub(super) fn put(store: &Store, steps: u64, model: &str) -> Record {
     let slot = miss(store, steps);
     fill(&slot, model);
     slot.commit(outcome(steps)).unwrap().record

@@ -1,0 +1,170 @@
+//! `cache gc`: takes away what nothing has needed for a while.
+
+use std::{collections::BTreeSet, fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use pgan_pipe::{
+    pipeline::Pipeline,
+    plan::{Plan, StageState},
+    store::{Collected, Keep, Store},
+};
+use serde_json::json;
+
+use super::{
+    super::{
+        Failure, Outcome,
+        output::{print, print_json},
+        text::{ago, bytes, columns, count},
+    },
+    Options,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe cache gc --dry-run                       what would go
+  pgan-pipe cache gc study.yaml --keep-days 0        all but what this pipeline needs
+  pgan-pipe cache gc --keep-days 7 --max-size 20GB   only as much as brings the cache below 20 GB
+
+A result stays while a run needs it, and for some days after it was last made or used. What it was made of can be made again.";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Gc {
+    /// Pipelines, as written, whose results stay in any case
+    #[arg(value_name = "FILE")]
+    pipelines: Vec<PathBuf>,
+    /// Days for which a result stays after it was last made or used
+    #[arg(long, value_name = "DAYS", default_value = "30", value_parser = days)]
+    keep_days: Duration,
+    /// Take away no more than what brings the cache below this size: 500MB, 20GB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Say what would go, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    pub(super) options: Options,
+}
+
+impl Gc {
+    pub(super) fn run(&self) -> Outcome {
+        let store = self.options.cache.store();
+        let mut keys = BTreeSet::new();
+        for path in &self.pipelines {
+            let pipeline = Pipeline::load(path, &[])?;
+            let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
+            keys.extend(plan.stages.iter().filter_map(|stage| match &stage.state {
+                StageState::Cached { record, .. } => Some(record.key),
+                _ => None,
+            }));
+        }
+        let keep = Keep { keys, used_within: self.keep_days, max_size: self.max_size.unwrap_or(0) };
+        let collected = store.collect(&keep, self.dry_run)?;
+        if self.options.json {
+            print_json([self.json(&collected)])?;
+        } else {
+            print(&self.text(&collected, &store))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn json(&self, collected: &Collected) -> serde_json::Value {
+        let Collected { removed, kept, freed, left, leftovers, young } = collected;
+        let removed: Vec<_> = removed
+            .iter()
+            .map(|entry| {
+                let how = &entry.record.provenance;
+                json!({
+                    "key": entry.record.key, "pipeline": how.pipeline, "stage": how.stage, "bytes": entry.record.size(),
+                    "age_seconds": entry.age.as_secs(),
+                })
+            })
+            .collect();
+        json!({
+            "event": "cache_collected", "dry_run": self.dry_run, "removed": removed, "kept": kept, "leftovers": leftovers,
+            "bytes_freed": freed, "bytes_left": left, "bytes_young": young,
+        })
+    }
+
+    fn text(&self, collected: &Collected, store: &Store) -> String {
+        let Collected { removed, kept, freed, left, leftovers, young } = collected;
+        let rows: Vec<[String; 4]> = removed
+            .iter()
+            .map(|entry| {
+                let how = &entry.record.provenance;
+                let name = format!("{}/{}", how.pipeline, how.stage);
+                [entry.record.key.short(), name, bytes(entry.record.size()), format!("made {}", ago(entry.age))]
+            })
+            .collect();
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        let mut text = columns(&rows);
+        let _ = write!(
+            text,
+            "{verb} {} and {}, {}; {} left in {}, {}",
+            count(removed.len(), "result"),
+            count(*leftovers, "leftover"),
+            bytes(*freed),
+            count(*kept, "result"),
+            store.root().display(),
+            bytes(*left)
+        );
+        if *young > 0 {
+            let _ = write!(
+                text,
+                "\n{} more belong to no result but are younger than an hour: a later `cache gc` takes them",
+                bytes(*young)
+            );
+        }
+        if let Some(most) = self.max_size.filter(|most| left > most) {
+            let _ = write!(
+                text,
+                "\nthat is more than {}: the rest was needed in the last days; lower `--keep-days` for less",
+                bytes(most)
+            );
+        }
+        text
+    }
+}
+
+/// Whole days or parts of them.
+fn days(text: &str) -> Result<Duration, String> {
+    let days: f64 = text.parse().map_err(|_| "not a number of days".to_owned())?;
+    Duration::try_from_secs_f64(days * 86_400.0).map_err(|_| "not a number of days, from 0".to_owned())
+}
+
+/// A size in bytes: `500MB`, `20 GB`, `1.5GiB`, `4096`.
+fn size(text: &str) -> Result<u64, String> {
+    let advice = || "write a size, as in 500MB or 20GB".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1e0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024_f64,
+        "mib" => 1024_f64.powi(2),
+        "gib" => 1024_f64.powi(3),
+        "tib" => 1024_f64.powi(4),
+        _ => return Err(advice()),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| advice())? * unit;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(advice()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        for (text, bytes) in [("4096", 4096), ("500MB", 500_000_000), ("1.5 GiB", 1_610_612_736), ("2k", 2000)] {
+            assert_eq!(size(text), Ok(bytes));
+        }
+        for text in ["", "GB", "0", "-1", "1e400", "12 parsecs", "1.2.3", "99999999999999999999"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert!(days("-1").is_err() && days("NaN").is_err() && days("1e300").is_err());
+    }
+}

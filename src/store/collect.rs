@@ -1,0 +1,221 @@
+//! Collection: takes away results that nothing needs any more, and what interrupted runs have left behind.
+//!
+//! A result is needed by the pipelines that are named, by a run that is going on, and by whatever was made or used within the last
+//! days. No object goes that a record left behind still names, nor one that may belong to a record to come.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Entry, Store, StoreError, inventory};
+use crate::{digest::Digest, key::CacheKey};
+
+/// A file without a record may belong to one that is about to be written: younger ones stay.
+const GRACE: Duration = Duration::from_hours(1);
+
+/// What is to be kept.
+#[derive(Clone, Debug, Default)]
+pub struct Keep {
+    /// Results that are needed in any case.
+    pub keys: BTreeSet<CacheKey>,
+    /// What was made or used within this time is needed.
+    pub used_within: Duration,
+    /// What is not needed stays all the same as long as objects are no larger than this in all, in bytes; 0: it goes.
+    pub max_size: u64,
+}
+
+/// What a collection takes away, or would.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// Results that go, those out of use for longest first.
+    pub removed: Vec<Entry>,
+    /// Results that stay.
+    pub kept: usize,
+    /// Bytes that are freed: objects that no result names any more, and leftovers.
+    pub freed: u64,
+    /// Bytes of the objects that stay.
+    pub left: u64,
+    /// Files and folders of interrupted runs that go.
+    pub leftovers: usize,
+    /// Bytes that no result names any more, but that stay for now: they are too young to be told from those of a result to come.
+    pub young: u64,
+}
+
+/// An object in the store.
+struct Object {
+    size: u64,
+    age: Duration,
+    users: usize,
+}
+
+impl Store {
+    /// Takes away what need not be kept; nothing if it is only `tried`. Runs that are going on lose nothing: those that plan wait.
+    pub fn collect(&self, keep: &Keep, tried: bool) -> Result<Collected, StoreError> {
+        // Held to the end. Where the file system has no locks, a run that loses a result makes it again.
+        let lock = self.open_lock();
+        let _held = lock.as_ref().map(std::fs::File::lock);
+
+        let entries = self.list()?;
+        let mut objects = self.objects()?;
+        for output in entries.iter().flat_map(|entry| entry.record.outputs.values()) {
+            if let Some(object) = objects.get_mut(&output.digest) {
+                object.users += 1;
+            }
+        }
+        let mut left: u64 = objects.values().map(|object| object.size).sum();
+        let mut collected = Collected::default();
+        for (&digest, object) in objects.iter().filter(|(_, object)| object.users == 0) {
+            left -= object.size;
+            self.drop_object(digest, object, tried, &mut collected)?;
+        }
+
+        let needed = self.needed(keep);
+        let unused = unused(entries, &needed, keep.used_within, &mut collected.kept);
+        for entry in unused {
+            if keep.max_size > 0 && left <= keep.max_size {
+                collected.kept += 1;
+                continue;
+            }
+            // The record first: one that exists is complete.
+            if !tried {
+                remove_file(&self.record(entry.record.key))?;
+            }
+            for output in entry.record.outputs.values() {
+                let Some(object) = objects.get_mut(&output.digest) else { continue };
+                object.users -= 1;
+                if object.users == 0 {
+                    left -= object.size;
+                    self.drop_object(output.digest, object, tried, &mut collected)?;
+                }
+            }
+            collected.removed.push(entry);
+        }
+        collected.left = left;
+        for path in self.leftovers(keep.used_within)? {
+            collected.freed += size_of(&path);
+            collected.leftovers += 1;
+            if !tried {
+                remove_all(&path)?;
+            }
+        }
+        Ok(collected)
+    }
+
+    /// Takes away an object that no result names, unless it is too young.
+    fn drop_object(
+        &self,
+        digest: Digest,
+        object: &Object,
+        tried: bool,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        if object.age < GRACE {
+            collected.young += object.size;
+            return Ok(());
+        }
+        collected.freed += object.size;
+        if tried { Ok(()) } else { remove_file(&self.object(digest)) }
+    }
+
+    /// What the pipelines and the runs that are going on need, and when else a result was last used.
+    fn needed(&self, keep: &Keep) -> BTreeMap<CacheKey, Duration> {
+        let mut used: BTreeMap<CacheKey, Duration> = keep.keys.iter().map(|&key| (key, Duration::ZERO)).collect();
+        for run in self.past_runs() {
+            let age = if run.alive { Duration::ZERO } else { run.age };
+            for key in run.keys {
+                used.entry(key).and_modify(|known| *known = age.min(*known)).or_insert(age);
+            }
+        }
+        used
+    }
+
+    fn objects(&self) -> Result<BTreeMap<Digest, Object>, StoreError> {
+        let mut objects = BTreeMap::new();
+        for path in inventory::files_in(&self.root.join("objects"))? {
+            let (Some(digest), Ok(metadata)) = (inventory::object_name(&path), fs::metadata(&path)) else { continue };
+            objects.insert(digest, Object { size: metadata.len(), age: age_of(&path), users: 0 });
+        }
+        Ok(objects)
+    }
+
+    /// Unfinished files, objects that were set aside, logs and checkpoints of runs that are over, if they are old enough; and the
+    /// work of stages whose result is there.
+    fn leftovers(&self, within: Duration) -> Result<Vec<PathBuf>, StoreError> {
+        let old = |path: &PathBuf, least: Duration| age_of(path) >= least;
+        let mut found = inventory::children(&self.tmp())?;
+        found.retain(|path| old(path, GRACE));
+        found.extend(
+            self.past_runs().into_iter().filter(|run| !run.alive && run.age >= within.max(GRACE)).map(|run| run.path),
+        );
+        found.extend(
+            inventory::children(&self.root.join("trajectories"))?
+                .into_iter()
+                .filter(|path| old(path, within.max(GRACE))),
+        );
+        for folder in inventory::children(&self.root.join("work"))? {
+            let key = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<CacheKey>().ok());
+            let done = key.is_some_and(|key| self.record(key).is_file());
+            let least = if done { GRACE } else { within.max(GRACE) };
+            if newest_in(&folder) >= least && key.is_some_and(|key| !self.is_locked(key)) {
+                found.push(folder);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The results that are not needed, those out of use for longest first; counts the others.
+fn unused(entries: Vec<Entry>, used: &BTreeMap<CacheKey, Duration>, within: Duration, kept: &mut usize) -> Vec<Entry> {
+    let idle = |entry: &Entry| used.get(&entry.record.key).map_or(entry.age, |&used| used.min(entry.age));
+    let (mut unused, needed): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| {
+        let idle = idle(entry);
+        idle > Duration::ZERO && idle >= within
+    });
+    *kept += needed.len();
+    unused.sort_by_key(|entry| (std::cmp::Reverse(idle(entry)), entry.record.key));
+    unused
+}
+
+fn age_of(path: &Path) -> Duration {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    modified.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default()
+}
+
+/// Time since anything in a folder changed.
+fn newest_in(folder: &Path) -> Duration {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| age_of(&entry.path())).fold(age_of(folder), Duration::min)
+}
+
+/// The size of a file, or of all files in a folder.
+fn size_of(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size_of(&entry.path())).sum()
+        }
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    gone(fs::remove_file(path), path)
+}
+
+fn remove_all(path: &Path) -> Result<(), StoreError> {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    gone(if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }, path)
+}
+
+fn gone(result: io::Result<()>, path: &Path) -> Result<(), StoreError> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

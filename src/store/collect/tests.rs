@@ -1,0 +1,155 @@
+//! Collections beside runs: what is needed stays, what is not goes, and nothing is left half gone.
+
+use std::{
+    fs::File,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::SystemTime,
+};
+
+use serde_json::json;
+
+use super::{
+    super::tests::{fill, key, miss, put, store},
+    *,
+};
+use crate::store::{Found, Lookup};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Lets everything in a folder look as if it had been there for this long.
+fn age(folder: &Path, by: Duration) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            age(&entry.path(), by);
+        }
+        File::open(entry.path()).unwrap().set_modified(SystemTime::now() - by).unwrap();
+    }
+}
+
+fn stays(store: &Store, steps: u64) -> bool {
+    matches!(store.find(key(steps)).unwrap(), Found::Complete(_))
+}
+
+fn keep(days: u32) -> Keep {
+    Keep { used_within: days * DAY, ..Keep::default() }
+}
+
+#[test]
+fn what_is_out_of_use_goes_with_its_objects_and_a_trial_touches_nothing() {
+    let (_folder, store) = store();
+    let old = put(&store, 1, "old");
+    put(&store, 2, "shared");
+    age(store.root(), 40 * DAY);
+    put(&store, 3, "shared");
+    put(&store, 4, "young");
+
+    let trial = store.collect(&keep(30), true).unwrap();
+    assert!(stays(&store, 1) && stays(&store, 2));
+    let found = store.collect(&keep(30), false).unwrap();
+    assert_eq!((found.removed.len(), found.kept, found.freed), (trial.removed.len(), trial.kept, trial.freed));
+    assert_eq!([1, 2, 3, 4].map(|steps| stays(&store, steps)), [false, false, true, true]);
+    assert_eq!((found.removed.len(), found.kept, found.freed), (2, 2, old.size()), "what another result names stays");
+    let verification = store.verify().unwrap();
+    assert!(verification.faults.is_empty() && verification.unreadable.is_empty());
+    assert_eq!((verification.objects, verification.bytes), (4, found.left));
+}
+
+#[test]
+fn named_pipelines_past_runs_and_runs_that_go_on_keep_what_they_need() {
+    let (_folder, store) = store();
+    for steps in 1..=4 {
+        put(&store, steps, &steps.to_string());
+    }
+    store.begin_run(&json!({})).needs(&BTreeSet::from([key(1)]));
+    age(store.root(), 10 * DAY);
+    let mut going_on = store.begin_run(&json!({ "event": "run_started" }));
+    going_on.needs(&BTreeSet::from([key(2)]));
+    let keys = BTreeSet::from([key(3)]);
+
+    let found = store.collect(&Keep { keys: keys.clone(), ..keep(20) }, false).unwrap();
+    assert_eq!((found.removed.len(), found.kept), (0, 4));
+    let found = store.collect(&Keep { keys: keys.clone(), ..keep(5) }, false).unwrap();
+    assert_eq!(found.removed.iter().map(|entry| entry.record.key).collect::<BTreeSet<_>>(), [key(1), key(4)].into());
+    let found = store.collect(&Keep { keys, ..keep(0) }, false).unwrap();
+    assert_eq!((found.removed.len(), found.kept), (0, 2), "not even where nothing is kept for being young");
+    drop(going_on);
+    assert_eq!(store.collect(&keep(0), false).unwrap().removed.len(), 2);
+}
+
+#[test]
+fn of_what_is_not_needed_the_longest_out_of_use_goes_first_until_the_size_is_right() {
+    let (_folder, store) = store();
+    let size = put(&store, 1, "aaaa").size();
+    age(store.root(), 3 * DAY);
+    put(&store, 2, "bbbb");
+    age(store.root(), 2 * DAY);
+    File::open(store.record(key(1))).unwrap().set_modified(SystemTime::now() - 5 * DAY).unwrap();
+    let found = store.collect(&Keep { max_size: size, ..keep(1) }, false).unwrap();
+    assert_eq!((stays(&store, 1), stays(&store, 2), found.left), (false, true, size));
+    assert_eq!(store.collect(&Keep { max_size: size, ..keep(1) }, false).unwrap().removed.len(), 0);
+}
+
+#[test]
+fn leftovers_go_when_they_are_old_and_nobody_works_on_them() {
+    let (_folder, store) = store();
+    let slot = miss(&store, 1);
+    let checkpoints = slot.checkpoints();
+    fs::create_dir_all(&checkpoints).unwrap();
+    fs::write(checkpoints.join("gan.part"), b"1234").unwrap();
+    fs::write(store.root().join("tmp/left"), b"12").unwrap();
+    age(store.root(), 40 * DAY);
+    assert_eq!(store.collect(&keep(30), false).unwrap().freed, 2, "a stage that is at work keeps its checkpoints");
+    assert!(checkpoints.is_dir());
+    drop(slot);
+    assert_eq!(store.collect(&keep(50), false).unwrap().leftovers, 0);
+    let found = store.collect(&keep(30), false).unwrap();
+    assert!(found.leftovers > 0 && found.freed >= 4 && !checkpoints.exists());
+}
+
+#[test]
+fn a_collection_beside_runs_takes_nothing_that_they_need() {
+    let (_folder, store) = store();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                age_quietly(store.root());
+                store.collect(&keep(0), false).unwrap();
+            }
+        });
+        let runs: Vec<_> = (0..4_u64)
+            .map(|run| {
+                let store = &store;
+                scope.spawn(move || {
+                    for round in 0..40_u64 {
+                        let mut log = store.begin_run(&json!({}));
+                        let steps = run * 1000 + round;
+                        log.write(&json!({ "key": key(steps) }));
+                        log.needs(&BTreeSet::new());
+                        let slot = match store.lookup(key(steps)).unwrap() {
+                            Lookup::Miss(slot) => slot,
+                            other => panic!("{other:?}"),
+                        };
+                        fill(&slot, &steps.to_string());
+                        let record = slot.commit(super::super::tests::outcome(steps)).unwrap().record;
+                        thread::yield_now();
+                        assert!(stays(store, steps), "lost while the run goes on");
+                        assert!(store.inspect(&record).unwrap().is_empty());
+                    }
+                })
+            })
+            .collect();
+        for run in runs {
+            run.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Lets the records look old, while others write them.
+fn age_quietly(root: &Path) {
+    for path in inventory::files_in(&root.join("records")).unwrap() {
+        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now() - DAY));
+    }
+}

@@ -1,0 +1,126 @@
+//! Run logs: what each run did, and which results it needed, so that the store knows what may go.
+//!
+//! A log is `runs/TIME-PROCESS.jsonl`, locked for as long as its run lives. It is a help and no part of a result: a run goes on where
+//! none can be written.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Write,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Store, files};
+use crate::key::CacheKey;
+
+/// Older logs go, so that runs in a loop do not fill the disk.
+const KEPT: usize = 500;
+
+/// The log of a run that is going on.
+#[derive(Debug)]
+pub struct RunLog {
+    /// `None` where it cannot be written.
+    file: Option<File>,
+    /// Held until the run has said what it needs: no collection begins meanwhile.
+    planning: Option<File>,
+}
+
+/// A run that has left a log.
+#[derive(Clone, Debug)]
+pub(super) struct PastRun {
+    /// Its log.
+    pub(super) path: PathBuf,
+    /// Time since it last wrote.
+    pub(super) age: Duration,
+    /// Whether it is still going on.
+    pub(super) alive: bool,
+    /// The results that it needed or made.
+    pub(super) keys: BTreeSet<CacheKey>,
+}
+
+impl Store {
+    /// Begins the log of a run. The head is its first line.
+    pub fn begin_run(&self, head: &impl Serialize) -> RunLog {
+        let planning = self.open_lock().filter(|lock| lock.lock_shared().is_ok());
+        let mut log = RunLog { file: self.create_log(), planning };
+        log.write(head);
+        log
+    }
+
+    fn create_log(&self) -> Option<File> {
+        let folder = self.runs();
+        files::ensure_folder(&folder).ok()?;
+        let mut old: Vec<PathBuf> = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path()).collect();
+        old.sort_unstable();
+        for path in old.iter().rev().skip(KEPT) {
+            let _ = fs::remove_file(path);
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let path = folder.join(format!("{time:013}-{}.jsonl", std::process::id()));
+        let file = OpenOptions::new().create(true).append(true).open(path).ok()?;
+        // Without locks a run looks as if it were over; its log is young all the same.
+        let _ = file.try_lock();
+        Some(file)
+    }
+
+    /// The file whose lock keeps collections and the planning of runs apart; `None` where there can be none.
+    pub(super) fn open_lock(&self) -> Option<File> {
+        files::ensure_folder(&self.root).ok()?;
+        OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("collection.lock")).ok()
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// All runs that have left a log, the oldest first.
+    pub(super) fn past_runs(&self) -> Vec<PastRun> {
+        let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten();
+        let read = |path: PathBuf| {
+            let file = File::open(&path).ok()?;
+            let alive = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+            let modified = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
+            let text = fs::read_to_string(&path).ok()?;
+            Some(PastRun { path, age: modified.elapsed().unwrap_or_default(), alive, keys: keys_in(&text) })
+        };
+        let mut runs: Vec<PastRun> = entries.filter_map(|entry| read(entry.path())).collect();
+        runs.sort_by(|a, b| a.path.cmp(&b.path));
+        runs
+    }
+}
+
+impl RunLog {
+    /// Writes a line.
+    pub fn write(&mut self, line: &impl Serialize) {
+        let Some(file) = &mut self.file else { return };
+        let written = serde_json::to_vec(line).map(|mut text| {
+            text.push(b'\n');
+            file.write_all(&text)
+        });
+        if !matches!(written, Ok(Ok(()))) {
+            self.file = None;
+        }
+    }
+
+    /// Writes which stored results the run needs. From here on they are safe from a collection.
+    pub fn needs(&mut self, keys: &BTreeSet<CacheKey>) {
+        self.write(&json!({ "event": "run_planned", "needs": keys }));
+        self.planning = None;
+    }
+}
+
+/// The keys in the lines of a log; a torn line has none.
+fn keys_in(text: &str) -> BTreeSet<CacheKey> {
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let key = |value: &Value| value.as_str()?.parse().ok();
+    lines
+        .flat_map(|line| {
+            let needs = line["needs"].as_array().into_iter().flatten().filter_map(key).collect::<Vec<_>>();
+            needs.into_iter().chain(key(&line["key"]))
+        })
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! The verbs of the cache, through the program.
+
+use std::fs;
+
+use serde_json::Value;
+
+mod program;
+
+use program::Folder;
+
+const PIPELINE: &str = "\
+name: kept
+seed: 1
+params: { events: 500 }
+stages:
+  events: { kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 2, events: '${params.events}' } }
+";
+
+fn bench() -> Folder {
+    let folder = Folder::new();
+    fs::write(folder.path("pipeline.yaml"), PIPELINE).unwrap();
+    for events in ["500", "600"] {
+        folder.print(&["run", "pipeline.yaml", "-q", "--set", &format!("events={events}")]);
+    }
+    folder
+}
+
+fn collected(folder: &Folder, arguments: &[&str]) -> Value {
+    serde_json::from_str(&folder.print(&[&["cache", "gc", "--json"], arguments].concat())).unwrap()
+}
+
+#[test]
+fn results_in_use_stay_and_a_named_pipeline_keeps_its_own() {
+    let folder = bench();
+    let text = folder.print(&["cache", "gc", "--dry-run"]);
+    assert!(text.starts_with("would remove 0 results and 0 leftovers, 0 B; 2 results left in "), "{text}");
+
+    let trial = collected(&folder, &["pipeline.yaml", "--keep-days", "0", "--dry-run"]);
+    let done = collected(&folder, &["pipeline.yaml", "--keep-days", "0"]);
+    assert_eq!((&trial["dry_run"], &trial["removed"]), (&Value::Bool(true), &done["removed"]));
+    assert_eq!((done["removed"].as_array().unwrap().len(), done["kept"].as_u64()), (1, Some(1)));
+    let text = folder.print(&["cache", "gc", "--keep-days", "0", "pipeline.yaml"]);
+    assert!(text.contains("younger than an hour"), "{text}");
+    folder.print(&["status", "pipeline.yaml", "--exit-code"]);
+    assert_eq!(folder.print(&["cache", "ls", "--sort", "size"]).lines().count(), 2);
+
+    assert_eq!(collected(&folder, &["--keep-days", "0"])["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(folder.run(&["status", "pipeline.yaml", "--exit-code"]).status.code(), Some(4));
+    folder.print(&["cache", "verify"]);
+    folder.print(&["run", "pipeline.yaml", "-q"]);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let folder = bench();
+    for (arguments, said) in [
+        (["--keep-days=-1", "--dry-run"], "from 0"),
+        (["--max-size", "big"], "write a size, as in 500MB or 20GB"),
+        (["--max-size", "0"], "write a size"),
+    ] {
+        let output = folder.run(&[&["cache", "gc"], arguments.as_slice()].concat());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && error.contains(said), "{error}");
+    }
+    let output = folder.run(&["cache", "gc", "nowhere.yaml"]);
+    assert!(!output.status.success());
+    assert_eq!(folder.print(&["cache", "ls"]).lines().count(), 3, "nothing has gone");
+}
