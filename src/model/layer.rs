@@ -171,7 +171,7 @@ mod tests {
             let mut layers = architecture::discriminator(&discriminator, 9);
             assert_eq!(chained(&layers, 9), Some(1));
             assert_eq!(chained(&layers, 8), None);
-            layers.remove(2);
+            layers.remove(0);
             assert_eq!(chained(&layers, 9), None);
         }
     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{
     de::NodeDeserializer,
     diagnostics::{Diagnostic, Place},
+    execution::Execution,
     fault::suggest,
     mend,
     node::{Entry, Node, Scalar, Value, shorten},
@@ -15,7 +16,7 @@ use crate::{stage::Stage, value::ReplicaCount};
 /// Keys at the top of a pipeline file.
 const TOP: [&str; 5] = ["name", "seed", "replicas", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
-pub(super) const COMMON: [&str; 2] = ["kind", "seed"];
+pub(super) const COMMON: [&str; 4] = ["kind", "seed", "timeout", "retries"];
 
 /// A file as far as it can be read.
 #[derive(Default)]
@@ -33,6 +34,7 @@ pub(super) struct DraftStage {
     pub(super) place: Place,
     pub(super) node: Node,
     pub(super) seed: u64,
+    pub(super) execution: Execution,
     /// `None` if its kind is not known, or if it is past mending.
     pub(super) stage: Option<Stage>,
     /// Dotted paths of the fields that hold stand-ins; empty for a stage without mistakes.
@@ -159,12 +161,19 @@ fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) 
                 .help("a name holds letters, digits, `-` and `_`, and starts with a letter"),
         );
     }
-    let mut draft = DraftStage { name, place, node, seed: default_seed, stage: None, faulty: Vec::new() };
+    let execution = Execution::default();
+    let mut draft = DraftStage { name, place, node, seed: default_seed, execution, stage: None, faulty: Vec::new() };
     if let Some(entry) = draft.node.entry("seed") {
         match read(entry, mistakes) {
             Some(seed) => draft.seed = seed,
             None => draft.faulty.push("seed".into()),
         }
+    }
+    if let Some(entry) = draft.node.entry("timeout") {
+        draft.execution.timeout = read(entry, mistakes);
+    }
+    if let Some(entry) = draft.node.entry("retries") {
+        draft.execution.retries = read(entry, mistakes).unwrap_or(0);
     }
     if let Some(kind) = kind(&draft, mistakes) {
         (draft.stage, draft.faulty) = mend::read(kind, &draft, mistakes);

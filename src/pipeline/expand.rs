@@ -72,6 +72,7 @@ impl Declared {
         Self {
             name,
             seed,
+            execution: self.execution,
             stage,
             models: Vec::new(),
             replica: *replica,

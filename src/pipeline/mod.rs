@@ -18,6 +18,7 @@ mod checks;
 mod de;
 mod diagnostics;
 mod draft;
+mod execution;
 mod expand;
 mod fault;
 mod mend;
@@ -29,6 +30,7 @@ mod yaml;
 pub use diagnostics::Diagnostics;
 use diagnostics::{Diagnostic, Place, Written};
 use draft::DraftStage;
+pub use execution::{Execution, Timeout};
 
 /// Bytes that a pipeline file may have.
 const MAX_BYTES: u64 = 16 << 20;
@@ -55,6 +57,8 @@ pub struct Declared {
     pub name: String,
     /// Its own `seed:`, or the pipeline's; that of a round or a replica is derived from it.
     pub seed: u64,
+    /// How it is run.
+    pub execution: Execution,
     /// What it is.
     pub stage: Stage,
     /// The names of the models that its metrics mean by position.
@@ -178,10 +182,11 @@ impl Pipeline {
 
 impl Declared {
     fn finish(draft: DraftStage) -> Option<Self> {
-        let DraftStage { name, place, node, seed, stage, .. } = draft;
+        let DraftStage { name, place, node, seed, execution, stage, .. } = draft;
         Some(Self {
             name,
             seed,
+            execution,
             stage: stage?,
             models: Vec::new(),
             replica: 1,

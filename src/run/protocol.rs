@@ -56,6 +56,8 @@ pub(super) enum Message {
 pub(super) enum Failure {
     /// It said so.
     Stage,
+    /// A file could not be read or written, which may be otherwise in a moment.
+    Io,
     /// It panicked: a defect of the program.
     Panic,
     /// The worker and the executor do not understand each other.

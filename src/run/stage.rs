@@ -15,12 +15,12 @@ use std::{
 use super::{
     Event, RunError, RunOptions,
     process::{Heard, Process, obituary},
-    protocol::{Job, Message},
+    protocol::{Failure, Job, Message},
 };
 use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
-    pipeline::{Declared, Pipeline},
+    pipeline::{Declared, Pipeline, Timeout},
     plan::{Reason, named_metrics},
     stage::{Artifact, ArtifactKind, Metrics},
     store::{Lookup, Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
@@ -28,6 +28,10 @@ use crate::{
 
 /// How often a run looks whether another is done with a stage.
 const WAIT: Duration = Duration::from_millis(100);
+
+/// The pause before a stage is tried again; each later one is twice as long, up to a minute or so.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: u32 = 64;
 
 /// How often the progress of a stage is written down.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -96,8 +100,13 @@ struct Running<'a> {
 
 /// How a worker ended.
 enum Worked {
-    Finished { metrics: Metrics, notices: Vec<String> },
+    Finished {
+        metrics: Metrics,
+        notices: Vec<String>,
+    },
     Failed(String),
+    /// It may go better another time.
+    Lost(String),
     Killed,
 }
 
@@ -122,10 +131,9 @@ impl Running<'_> {
             why: self.task.why.clone(),
         });
         let (started, clock) = (jiff::Timestamp::now(), Instant::now());
-        let worked = self.work(&slot)?;
-        let (metrics, notices) = match worked {
+        let (metrics, notices) = match self.persist(&slot)? {
             Worked::Finished { metrics, notices } => (metrics, notices),
-            Worked::Failed(message) => return Ok(Self::failed(slot, message)),
+            Worked::Failed(message) | Worked::Lost(message) => return Ok(Self::failed(slot, message)),
             Worked::Killed => return Ok(Ending::Stopped),
         };
         if let Some(message) = self.changed_source() {
@@ -228,6 +236,29 @@ impl Running<'_> {
         record.outputs.values().all(|output| intact.contains(&output.digest))
     }
 
+    /// Works until the stage is done, or has failed more often than it may be tried again. A training goes on from its checkpoint.
+    fn persist(&self, slot: &Slot) -> Result<Worked, RunError> {
+        let retries = self.declared.execution.retries;
+        let mut attempt = 0;
+        loop {
+            match self.work(slot)? {
+                Worked::Lost(message) if attempt < retries => {
+                    let pause = FIRST_PAUSE * 2_u32.saturating_pow(attempt.into()).min(LONGEST_PAUSE);
+                    attempt += 1;
+                    self.notice(format!(
+                        "{message}\nattempt {attempt} of {retries} more begins in {} s",
+                        pause.as_secs()
+                    ));
+                    let until = Instant::now() + pause;
+                    while Instant::now() < until && !self.stopped() {
+                        thread::sleep(WAIT);
+                    }
+                }
+                worked => return Ok(worked),
+            }
+        }
+    }
+
     fn work(&self, slot: &Slot) -> Result<Worked, RunError> {
         let job = match self.job(slot) {
             Ok(job) => job,
@@ -237,6 +268,7 @@ impl Running<'_> {
         let cannot_start = |source| RunError::Worker { path: program.clone(), source };
         let mut process = Process::start(program, &job, slot.create_log()?, self.threads()).map_err(cannot_start)?;
         let (mut notices, mut mark, mut marked) = (Vec::new(), None, None::<Instant>);
+        let (started, timeout) = (Instant::now(), self.declared.execution.timeout.map(Timeout::get));
         loop {
             if self.stopped() {
                 if let Some(mark) = mark {
@@ -245,9 +277,20 @@ impl Running<'_> {
                 }
                 return Ok(Worked::Killed);
             }
+            if let Some(limit) = timeout.filter(|limit| started.elapsed() >= *limit) {
+                let kept = if mark.is_some() {
+                    "; its last checkpoint is kept, and the next run goes on from there"
+                } else {
+                    ""
+                };
+                return Ok(Worked::Failed(format!(
+                    "the stage took longer than its `timeout` of {} s{kept}",
+                    limit.as_secs_f64()
+                )));
+            }
             match process.hear().map_err(cannot_start)? {
                 Heard::Silence => {}
-                Heard::Gone(status) => return Ok(Worked::Failed(obituary(status, &slot.log()))),
+                Heard::Gone(status) => return Ok(Worked::Lost(obituary(status, &slot.log()))),
                 Heard::Message(Message::Progress { step, steps, values }) => {
                     mark = Some(Mark { step, steps });
                     if marked.is_none_or(|at| at.elapsed() >= MARK_EVERY) {
@@ -268,9 +311,9 @@ impl Running<'_> {
                     process.farewell();
                     return Ok(Worked::Finished { metrics, notices });
                 }
-                Heard::Message(Message::Failed { message, .. }) => {
+                Heard::Message(Message::Failed { message, kind }) => {
                     process.farewell();
-                    return Ok(Worked::Failed(message));
+                    return Ok(if kind == Failure::Io { Worked::Lost(message) } else { Worked::Failed(message) });
                 }
             }
         }

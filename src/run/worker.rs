@@ -141,7 +141,10 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
         checkpoints: Checkpoints::at(of_device(job.checkpoints), every, job.trajectory.map(of_device)),
         progress: &mut progress,
     };
-    let metrics = stage.run(&mut context).map_err(|error| (error.to_string(), Failure::Stage))?;
+    let metrics = stage.run(&mut context).map_err(|error| {
+        let kind = if error.is_io() { Failure::Io } else { Failure::Stage };
+        (error.to_string(), kind)
+    })?;
     Ok(finite(metrics))
 }
 

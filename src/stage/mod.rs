@@ -273,6 +273,18 @@ pub enum StageError {
 }
 
 impl StageError {
+    /// Whether a file could not be read or written.
+    pub fn is_io(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.is::<std::io::Error>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Wraps an I/O error with its path.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

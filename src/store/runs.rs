@@ -1,6 +1,6 @@
 //! Run logs: what each run did, and which results it needed, so that the store knows what may go.
 //!
-//! A log is `runs/TIME-PROCESS.jsonl`, locked for as long as its run lives. It is a help and no part of a result: a run goes on where
+//! A log is `runs/TIME-PROCESS-NTH.jsonl`, locked for as long as its run lives. It is a help and no part of a result: a run goes on where
 //! none can be written.
 
 use std::{
@@ -60,8 +60,12 @@ impl Store {
             let _ = fs::remove_file(path);
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let path = folder.join(format!("{time:013}-{}.jsonl", std::process::id()));
-        let file = OpenOptions::new().create(true).append(true).open(path).ok()?;
+        // Runs of one process may begin at once.
+        let create = |nth: u32| {
+            let path = folder.join(format!("{time:013}-{}-{nth}.jsonl", std::process::id()));
+            OpenOptions::new().create_new(true).append(true).open(path).ok()
+        };
+        let file = (0..100).find_map(create)?;
         // Without locks a run looks as if it were over; its log is young all the same.
         let _ = file.try_lock();
         Some(file)

@@ -35,6 +35,31 @@ fn a_worker_that_ends_without_a_last_word_has_failed() {
 }
 
 #[test]
+fn a_lost_worker_is_replaced_as_often_as_the_stage_may_be_tried_again() {
+    let yaml = YAML.replace("file: events.csv", "file: events.csv, retries: 1");
+    let bench = Bench::new(&format!(r#"[ -e "$here/died" ] || {{ touch "$here/died"; kill -9 $$; }}; {HONEST}"#));
+    let (summary, events) = bench.run(&yaml);
+    assert_eq!(summary.ran.len(), 5);
+    let told =
+        |event: &Event| matches!(event, Event::StageNotice { message, .. } if message.contains("attempt 1 of 1 more"));
+    assert!(events.iter().any(told), "{events:#?}");
+
+    let bench = Bench::new("kill -9 $$");
+    assert_eq!(bench.run(&yaml).0.failed, ["events"]);
+    assert_eq!(bench.worked().len(), 2);
+}
+
+#[test]
+fn a_stage_that_takes_longer_than_it_may_is_ended() {
+    let bench = Bench::new("sleep 60");
+    let begun = Instant::now();
+    let (summary, events) = bench.run(&YAML.replace("file: events.csv", "file: events.csv, timeout: 0.2s, retries: 3"));
+    assert_eq!(summary.failed, ["events"]);
+    assert_eq!(failures(&events)[0].1, "the stage took longer than its `timeout` of 0.2 s");
+    assert!(begun.elapsed() < Duration::from_secs(30) && bench.worked().len() == 1, "and is not tried again");
+}
+
+#[test]
 fn a_stage_that_leaves_a_folder_fails_alone() {
     let bench = Bench::new(&format!(r#"[ "$kind" = freeze ] && mkdir "$out/folder"; {HONEST}"#));
     let (summary, events) = bench.run_with(YAML, &RunOptions { keep_going: true, ..bench.options() });

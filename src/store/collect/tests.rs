@@ -112,10 +112,13 @@ fn a_collection_beside_runs_takes_nothing_that_they_need() {
     let (_folder, store) = store();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let ended = Ended(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 age_quietly(store.root());
                 store.collect(&keep(0), false).unwrap();
+                // Locks are not fair: a collector that never rests would lock the runs out.
+                thread::sleep(Duration::from_millis(2));
             }
         });
         let runs: Vec<_> = (0..4_u64)
@@ -143,8 +146,17 @@ fn a_collection_beside_runs_takes_nothing_that_they_need() {
         for run in runs {
             run.join().unwrap();
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ended);
     });
+}
+
+/// Tells the collector, also where a run panics.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Lets the records look old, while others write them.
