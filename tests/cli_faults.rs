@@ -33,7 +33,7 @@ stages:
     data: events
     generator: { layers: [8], latent: 2 }
     discriminator: { layers: [8] }
-    steps: 1000
+    steps: 6000
     batch: 16
     optimizer: { rate: 1e-3 }
   frozen: { kind: freeze, model: base }
@@ -135,7 +135,7 @@ fn a_signal_interrupts(signal: &str, code: i32) {
     let expected = [("events", "cached"), ("base", "interrupted"), ("frozen", "waiting")];
     assert_eq!(states, expected.map(|(stage, state)| (stage.to_owned(), state.to_owned())));
     let row = folder.print(&["status", "pipeline.yaml"]);
-    assert!(row.contains("interrupted") && row.contains("of 1000"), "{row}");
+    assert!(row.contains("interrupted") && row.contains("of 6000"), "{row}");
 
     assert_eq!(complete(&folder, RUN), ["base", "frozen"]);
     folder.print(&["status", "pipeline.yaml", "--exit-code"]);

@@ -10,11 +10,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Entry, Store, StoreError, inventory};
+use super::{Entry, Store, StoreError, inventory, slot::OUT};
 use crate::{digest::Digest, key::CacheKey};
 
 /// A file without a record may belong to one that is about to be written: younger ones stay.
 const GRACE: Duration = Duration::from_hours(1);
+
+/// A folder that a stage writes into is touched at the stage's end and maybe not before, and not every file system has the locks that
+/// tell whether the stage is still at work.
+const ABANDONED: Duration = Duration::from_hours(7 * 24);
 
 /// What is to be kept.
 #[derive(Clone, Debug, Default)]
@@ -95,10 +99,10 @@ impl Store {
         }
         collected.left = left;
         for path in self.leftovers(keep.used_within)? {
-            collected.freed += size_of(&path);
-            collected.leftovers += 1;
-            if !tried {
-                remove_all(&path)?;
+            let size = size_of(&path);
+            if tried || self.remove_leftover(&path)? {
+                collected.freed += size;
+                collected.leftovers += 1;
             }
         }
         Ok(collected)
@@ -118,6 +122,19 @@ impl Store {
         }
         collected.freed += object.size;
         if tried { Ok(()) } else { remove_file(&self.object(digest)) }
+    }
+
+    /// Takes a leftover away, unless it is the work of a stage that a run has just taken up.
+    fn remove_leftover(&self, path: &Path) -> Result<bool, StoreError> {
+        let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let held = match key.filter(|&key| self.work_folder(key) == path).map(|key| self.lock(key)).transpose()? {
+            Some(Err(_)) => return Ok(false),
+            Some(Ok(lock)) => lock,
+            None => None,
+        };
+        remove_all(path)?;
+        drop(held);
+        Ok(true)
     }
 
     /// What the pipelines and the runs that are going on need, and when else a result was last used.
@@ -144,9 +161,12 @@ impl Store {
     /// Unfinished files, objects that were set aside, logs and checkpoints of runs that are over, if they are old enough; and the
     /// work of stages whose result is there.
     fn leftovers(&self, within: Duration) -> Result<Vec<PathBuf>, StoreError> {
-        let old = |path: &PathBuf, least: Duration| age_of(path) >= least;
+        let old = |path: &PathBuf, least: Duration| newest_in(path) >= least;
         let mut found = inventory::children(&self.tmp())?;
-        found.retain(|path| old(path, GRACE));
+        found.retain(|path| match stage_of(path) {
+            Some(key) => !self.is_locked(key) && old(path, ABANDONED),
+            None => old(path, GRACE),
+        });
         found.extend(
             self.past_runs().into_iter().filter(|run| !run.alive && run.age >= within.max(GRACE)).map(|run| run.path),
         );
@@ -184,10 +204,15 @@ fn age_of(path: &Path) -> Duration {
     modified.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default()
 }
 
-/// Time since anything in a folder changed.
-fn newest_in(folder: &Path) -> Duration {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| age_of(&entry.path())).fold(age_of(folder), Duration::min)
+/// The key of the stage that writes into this folder of `tmp`, if it is such a one.
+fn stage_of(path: &Path) -> Option<CacheKey> {
+    path.file_name()?.to_str()?.strip_prefix(OUT)?.split('-').next()?.parse().ok()
+}
+
+/// Time since a file, or anything in a folder, changed.
+fn newest_in(path: &Path) -> Duration {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| newest_in(&entry.path())).fold(age_of(path), Duration::min)
 }
 
 /// The size of a file, or of all files in a folder.
@@ -210,10 +235,11 @@ fn remove_all(path: &Path) -> Result<(), StoreError> {
     gone(if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }, path)
 }
 
+/// Another may have taken it away, or have put something into a folder just now.
 fn gone(result: io::Result<()>, path: &Path) -> Result<(), StoreError> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
-        _ => Ok(()),
+    match result.map_err(|error| (error.kind(), error)) {
+        Ok(()) | Err((io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty, _)) => Ok(()),
+        Err((_, error)) => Err(StoreError::io("remove", path)(error)),
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{
     stage::{ArtifactKind, Metrics},
 };
 
+/// What the name of the folder that a stage writes into begins with; its key follows.
+pub(super) const OUT: &str = "out-";
 /// The folder of a key's checkpoints, in its work folder.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -177,12 +179,13 @@ impl Store {
         let tmp = self.tmp();
         files::ensure_folder(&tmp)?;
         // A folder of its own, so that where locks do not work two runs do not write into each other's files.
-        let out = TempDir::with_prefix_in("out-", &tmp).map_err(StoreError::io("create a folder in", &tmp))?;
+        let out = TempDir::with_prefix_in(format!("{OUT}{key}-"), &tmp)
+            .map_err(StoreError::io("create a folder in", &tmp))?;
         Ok(Slot { store: self.clone(), key, work: self.work_folder(key), out, replaces, _lock: lock })
     }
 
     /// Takes the lock of a key, or says who has it. `Ok(None)`: the file system has no locks, go on without.
-    fn lock(&self, key: CacheKey) -> Result<Result<Option<File>, Holder>, StoreError> {
+    pub(super) fn lock(&self, key: CacheKey) -> Result<Result<Option<File>, Holder>, StoreError> {
         let folder = self.work_folder(key);
         let path = folder.join("lock");
         loop {
@@ -287,9 +290,11 @@ impl Slot {
         self.store.put_note(&self.work.join("progress.json"), &text)
     }
 
-    /// Gives the right back unused.
+    /// Gives the right back unused. What an earlier run left to go on from stays.
     pub fn release(self) {
-        self.store.clear_work(self.key);
+        if !self.checkpoints().exists() {
+            self.store.clear_work(self.key);
+        }
     }
 
     /// Gives up: the stage failed. The log stays, the progress goes.

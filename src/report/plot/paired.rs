@@ -40,7 +40,7 @@ struct Panel {
 
 /// Draws the comparisons of a study as an SVG document: for the `primary` loss and, beside it, the mean χ²/NDF of all observables, the
 /// ratio of each later model's loss to the first one's, and of the last one's to each, on a log axis with 95 % intervals. Blue ones
-/// are below 1, red ones above it, and grey ones include it. The dashed line is the `margin` of the bulk, on the log of its ratio.
+/// are below 1, red ones above it, and grey ones include it; triangles lie beyond the axis. The dashed line is the `margin` of the bulk, on the log of its ratio.
 ///
 /// `None` where no two models can be compared, as in a study of one.
 pub fn paired_plot(
@@ -116,6 +116,10 @@ impl Panel {
             }
             if x.holds(ratio.mean.exp()) {
                 root.draw(&Circle::new((at, middle(row)), 6, color.filled()))?;
+            } else {
+                let (tip, base) = if ratio.mean > 0.0 { (to - 3, to - 14) } else { (from + 3, from + 14) };
+                let corners = vec![(tip, middle(row)), (base, middle(row) - 7), (base, middle(row) + 7)];
+                root.draw(&Polygon::new(corners, color.filled()))?;
             }
         }
         ticks_of_x(root, x, y, true)?;
@@ -163,6 +167,7 @@ mod tests {
         assert_eq!(paired_plot(&BTreeMap::new(), &names(), Loss::TailW1, 0.1).unwrap(), None);
         let svg = paired_plot(&metrics, &names(), Loss::TailW1, 0.1).unwrap().unwrap();
         assert!(!svg.contains("mean χ²/NDF"), "{svg}");
-        assert_eq!(svg.matches("<circle").count(), 1, "ratios beyond the panel have no point in it");
+        let marks = (svg.matches("<circle").count(), svg.matches("<polygon").count());
+        assert_eq!(marks, (1, 2), "ratios beyond the panel point out of it");
     }
 }
