@@ -56,7 +56,8 @@ impl Store {
         files::ensure_folder(&folder).ok()?;
         let mut old: Vec<PathBuf> = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path()).collect();
         old.sort_unstable();
-        for path in old.iter().rev().skip(KEPT) {
+        // That of a run that is going on stays, however many have come and gone since it began.
+        for path in old.iter().rev().skip(KEPT).filter(|path| !File::open(path).is_ok_and(|file| is_alive(&file))) {
             let _ = fs::remove_file(path);
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -86,7 +87,7 @@ impl Store {
         let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten();
         let read = |path: PathBuf| {
             let file = File::open(&path).ok()?;
-            let alive = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+            let alive = is_alive(&file);
             let modified = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
             let text = fs::read_to_string(&path).ok()?;
             Some(PastRun { path, age: modified.elapsed().unwrap_or_default(), alive, keys: keys_in(&text) })
@@ -98,15 +99,11 @@ impl Store {
 }
 
 impl RunLog {
-    /// Writes a line.
+    /// Writes a line. On a full disk it is lost, but the file stays open: its lock tells that the run goes on.
     pub fn write(&mut self, line: &impl Serialize) {
-        let Some(file) = &mut self.file else { return };
-        let written = serde_json::to_vec(line).map(|mut text| {
+        if let (Some(file), Ok(mut text)) = (&mut self.file, serde_json::to_vec(line)) {
             text.push(b'\n');
-            file.write_all(&text)
-        });
-        if !matches!(written, Ok(Ok(()))) {
-            self.file = None;
+            let _ = file.write_all(&text);
         }
     }
 
@@ -115,6 +112,11 @@ impl RunLog {
         self.write(&json!({ "event": "run_planned", "needs": keys }));
         self.planning = None;
     }
+}
+
+/// Whether the run of this log is going on.
+fn is_alive(log: &File) -> bool {
+    matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 /// The keys in the lines of a log; a torn line has none.

@@ -78,6 +78,20 @@ fn named_pipelines_past_runs_and_runs_that_go_on_keep_what_they_need() {
 }
 
 #[test]
+fn a_run_that_many_have_outrun_keeps_its_log() {
+    let (_folder, store) = store();
+    put(&store, 1, "needed");
+    let mut going_on = store.begin_run(&json!({}));
+    going_on.needs(&BTreeSet::from([key(1)]));
+    for run in 0..600 {
+        fs::write(store.root().join(format!("runs/9{run:012}-1-0.jsonl")), []).unwrap();
+    }
+    drop(store.begin_run(&json!({})));
+    assert!(fs::read_dir(store.root().join("runs")).unwrap().count() < 510);
+    assert_eq!(store.collect(&keep(0), false).unwrap().removed.len(), 0);
+}
+
+#[test]
 fn of_what_is_not_needed_the_longest_out_of_use_goes_first_until_the_size_is_right() {
     let (_folder, store) = store();
     let size = put(&store, 1, "aaaa").size();
