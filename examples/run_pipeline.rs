@@ -16,7 +16,7 @@ use pgan_pipe::{
     pipeline::Pipeline,
     plan::{Plan, Reason, StageState},
     report,
-    run::{Event, RunOptions, run},
+    run::{Capacity, Event, RunOptions, run},
     stage::Stage,
     store::Store,
 };
@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
         targets: Vec::new(),
         force: Vec::new(),
         keep_going: false,
-        jobs: 2,
+        capacity: Capacity::of_this_machine(),
         device: DeviceName::default(),
         worker,
         checkpoint_every: std::time::Duration::from_secs(10),

@@ -13,15 +13,17 @@ pub enum DeviceName {
     Cpu,
     /// libtorch on the CPU.
     Libtorch,
-    /// libtorch on the CUDA device of this index.
-    LibtorchCuda(usize),
+    /// libtorch on the CUDA device of this index, or on whichever is free.
+    LibtorchCuda(Option<usize>),
 }
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name is none of the known ones.
-    #[error("unknown device `{0}`: expected `cpu`, `libtorch`, or `libtorch-cuda:N` (see `pgan-pipe devices`)")]
+    #[error(
+        "unknown device `{0}`: expected `cpu`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:N` (see `pgan-pipe devices`)"
+    )]
     Unknown(String),
     /// The device exists, but not in this build or on this machine.
     #[error("device `{device}` is not available: {reason}")]
@@ -41,7 +43,8 @@ impl fmt::Display for DeviceName {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Libtorch => f.write_str("libtorch"),
-            Self::LibtorchCuda(index) => write!(f, "libtorch-cuda:{index}"),
+            Self::LibtorchCuda(None) => f.write_str("libtorch-cuda"),
+            Self::LibtorchCuda(Some(index)) => write!(f, "libtorch-cuda:{index}"),
         }
     }
 }
@@ -53,11 +56,11 @@ impl FromStr for DeviceName {
         match text {
             "cpu" => Ok(Self::Cpu),
             "libtorch" => Ok(Self::Libtorch),
-            "libtorch-cuda" => Ok(Self::LibtorchCuda(0)),
+            "libtorch-cuda" => Ok(Self::LibtorchCuda(None)),
             _ => text
                 .strip_prefix("libtorch-cuda:")
                 .and_then(|index| index.parse().ok())
-                .map(Self::LibtorchCuda)
+                .map(|index| Self::LibtorchCuda(Some(index)))
                 .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
         }
     }

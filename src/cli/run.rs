@@ -14,7 +14,8 @@ use anyhow::Context;
 use clap::{ArgAction, Args};
 use pgan_pipe::{
     device::DeviceName,
-    run::{RunError, RunOptions, run},
+    pipeline::ByteSize,
+    run::{Capacity, RunError, RunOptions, run},
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -36,7 +37,7 @@ Examples:
   pgan-pipe run pipeline.yaml boosted              one stage, with all that it needs
   pgan-pipe run pipeline.yaml --set steps=500      with another parameter
   pgan-pipe run pipeline.yaml --set boosted.mixture.learn=fixed
-  pgan-pipe run pipeline.yaml --device libtorch-cuda:0 --jobs 2";
+  pgan-pipe run pipeline.yaml --device libtorch-cuda --jobs 2";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -47,12 +48,18 @@ pub(super) struct Run {
     /// Stages to bring up to date, with all that they need; all by default
     #[arg(value_name = "STAGE")]
     targets: Vec<String>,
-    /// cpu, libtorch or libtorch-cuda:N; see `pgan-pipe devices`
+    /// cpu, libtorch, libtorch-cuda (stages spread over the GPUs) or libtorch-cuda:N; see `pgan-pipe devices`
     #[arg(long, default_value_t)]
     device: DeviceName,
-    /// Stages that may run at once; as many as there are cores by default
+    /// Stages that may run at once; as many as there are threads by default
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// Threads that all stages together may use; as many as there are cores by default
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Memory that stages may ask for together by `resources.memory`; all that the machine has by default
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
     /// Run this stage even if it is cached; may be repeated
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
@@ -107,12 +114,18 @@ impl Run {
             Some(path) => path.clone(),
             None => std::env::current_exe().context("cannot find this program to start workers").map_err(trouble)?,
         };
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = Capacity::of_this_machine();
+        let threads = self.threads.map_or(machine.threads, usize::from);
         Ok(RunOptions {
             targets: self.targets.clone(),
             force: self.force.clone(),
             keep_going: self.keep_going,
-            jobs: self.jobs.map_or_else(cores, usize::from),
+            capacity: Capacity {
+                jobs: self.jobs.map_or(threads, usize::from),
+                threads,
+                memory: self.memory.map_or(machine.memory, ByteSize::get),
+                gpus: machine.gpus,
+            },
             device: self.device,
             worker,
             checkpoint_every: self.checkpoint_every,

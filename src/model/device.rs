@@ -19,20 +19,22 @@ pub fn devices() -> Vec<Found> {
     let mut found = vec![cpu, Found { device: DeviceName::Libtorch, status: libtorch() }];
     let gpus = cuda_devices();
     if gpus == 0 {
-        found.push(Found { device: DeviceName::LibtorchCuda(0), status: cuda(0) });
+        found.push(Found { device: DeviceName::LibtorchCuda(Some(0)), status: cuda(0) });
     }
-    found.extend((0..gpus).map(|i| Found { device: DeviceName::LibtorchCuda(i), status: cuda(i) }));
+    found.extend((0..gpus).map(|i| Found { device: DeviceName::LibtorchCuda(Some(i)), status: cuda(i) }));
     found
 }
 
-/// Opens a device, without autodiff. With libtorch, one thread for one stage: more gain nothing on small nets and cost
-/// determinism.
+/// Opens a device, without autodiff. With libtorch, one thread unless `OMP_NUM_THREADS` says otherwise: more gain nothing on small
+/// nets.
 pub fn open(device: DeviceName) -> Result<Device, DeviceError> {
     let unavailable = |reason| DeviceError::Unavailable { device, reason };
     match device {
         DeviceName::Cpu => Ok(Device::flex()),
         DeviceName::Libtorch => libtorch().map_err(unavailable).and_then(|_| torch_device(device)),
-        DeviceName::LibtorchCuda(index) => cuda(index).map_err(unavailable).and_then(|_| torch_device(device)),
+        DeviceName::LibtorchCuda(index) => {
+            cuda(index.unwrap_or(0)).map_err(unavailable).and_then(|_| torch_device(device))
+        }
     }
 }
 
@@ -64,9 +66,11 @@ mod torch {
 mod torch {
     use super::{Device, DeviceError, DeviceName};
 
-    // The two functions on libtorch's threads return nothing and cannot fail.
     pub(super) fn libtorch() -> Result<String, String> {
-        tch::set_num_threads(1);
+        // What OpenMP is told, a stage's `resources.threads` among it, and else one.
+        let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
+        // The functions on libtorch's threads return nothing and cannot fail.
+        tch::set_num_threads(threads.filter(|threads| (1..=1024).contains(threads)).unwrap_or(1));
         Ok("libtorch on the CPU".to_owned())
     }
 
@@ -87,7 +91,7 @@ mod torch {
     #[expect(clippy::unnecessary_wraps, reason = "the build without libtorch fails here")]
     pub(super) fn torch_device(device: DeviceName) -> Result<Device, DeviceError> {
         Ok(match device {
-            DeviceName::LibtorchCuda(index) => Device::libtorch_cuda(index),
+            DeviceName::LibtorchCuda(index) => Device::libtorch_cuda(index.unwrap_or(0)),
             DeviceName::Libtorch | DeviceName::Cpu => Device::libtorch(),
         })
     }
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
-        let error = open(DeviceName::LibtorchCuda(99)).err().map(|error| error.to_string()).unwrap_or_default();
+        let error = open(DeviceName::LibtorchCuda(Some(99))).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.starts_with("device `libtorch-cuda:99` is not available: "), "{error}");
     }
 }

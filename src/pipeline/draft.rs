@@ -16,7 +16,7 @@ use crate::{stage::Stage, value::ReplicaCount};
 /// Keys at the top of a pipeline file.
 const TOP: [&str; 5] = ["name", "seed", "replicas", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
-pub(super) const COMMON: [&str; 4] = ["kind", "seed", "timeout", "retries"];
+pub(super) const COMMON: [&str; 6] = ["kind", "seed", "device", "resources", "retries", "timeout"];
 
 /// A file as far as it can be read.
 #[derive(Default)]
@@ -79,17 +79,17 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
     let mut seed = 0;
     if let Some(mut entry) = take("seed").cloned() {
         parameters.put_in(&mut entry.value, mistakes);
-        seed = read(&entry, mistakes).unwrap_or(0);
+        seed = read_entry(&entry, mistakes).unwrap_or(0);
     }
     let mut replicas = None;
     if let Some(mut entry) = take("replicas").cloned() {
         parameters.put_in(&mut entry.value, mistakes);
-        replicas = read(&entry, mistakes).map(|count| (count, entry.value.place));
+        replicas = read_entry(&entry, mistakes).map(|count| (count, entry.value.place));
     }
     let mut name = None;
     if let Some(mut entry) = take("name").cloned() {
         parameters.put_in(&mut entry.value, mistakes);
-        name = read::<String>(&entry, mistakes);
+        name = read_entry::<String>(&entry, mistakes);
         if let Some(name) = name.as_deref().filter(|name| !is_pipeline_name(name)) {
             mistakes.push(
                 Diagnostic::new(format!("`{}` cannot name a pipeline", shorten(name)), entry.value.place)
@@ -130,7 +130,7 @@ fn section<'a>(entry: Option<&'a Entry>, none: &'a Node, mistakes: &mut Vec<Diag
 }
 
 /// Reads a value by itself.
-fn read<'de, T: Deserialize<'de>>(entry: &Entry, mistakes: &mut Vec<Diagnostic>) -> Option<T> {
+pub(super) fn read_entry<'de, T: Deserialize<'de>>(entry: &Entry, mistakes: &mut Vec<Diagnostic>) -> Option<T> {
     match T::deserialize(NodeDeserializer::new(&entry.value)) {
         Ok(value) => Some(value),
         Err(_) if matches!(entry.value.value, Value::StandIn) => None,
@@ -161,19 +161,13 @@ fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) 
                 .help("a name holds letters, digits, `-` and `_`, and starts with a letter"),
         );
     }
-    let execution = Execution::default();
+    let execution = Execution::read(&node, mistakes);
     let mut draft = DraftStage { name, place, node, seed: default_seed, execution, stage: None, faulty: Vec::new() };
     if let Some(entry) = draft.node.entry("seed") {
-        match read(entry, mistakes) {
+        match read_entry(entry, mistakes) {
             Some(seed) => draft.seed = seed,
             None => draft.faulty.push("seed".into()),
         }
-    }
-    if let Some(entry) = draft.node.entry("timeout") {
-        draft.execution.timeout = read(entry, mistakes);
-    }
-    if let Some(entry) = draft.node.entry("retries") {
-        draft.execution.retries = read(entry, mistakes).unwrap_or(0);
     }
     if let Some(kind) = kind(&draft, mistakes) {
         (draft.stage, draft.faulty) = mend::read(kind, &draft, mistakes);

@@ -1,16 +1,164 @@
 //! How a stage is run: what may stand in any stage and is no part of its key.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
+use super::{diagnostics::Diagnostic, draft::read_entry, node::Node};
+use crate::device::DeviceName;
+
 /// How a stage is run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Execution {
-    /// The longest that an attempt may take.
-    pub timeout: Option<Timeout>,
+    /// Where its tensors live; where those of the whole run do if left out.
+    pub device: Option<DeviceName>,
+    /// What it needs of the machine.
+    pub resources: Resources,
     /// How often it is tried again after its worker was lost or a file could not be read or written.
     pub retries: u8,
+    /// The longest that an attempt may take.
+    pub timeout: Option<Timeout>,
+}
+
+impl Execution {
+    /// Reads what stands in a stage, and notes the mistakes.
+    pub(super) fn read(stage: &Node, mistakes: &mut Vec<Diagnostic>) -> Self {
+        Self {
+            device: field(stage, "device", mistakes),
+            resources: field(stage, "resources", mistakes).unwrap_or_default(),
+            retries: field(stage, "retries", mistakes).unwrap_or_default(),
+            timeout: field(stage, "timeout", mistakes),
+        }
+    }
+}
+
+/// A field of a stage by itself; `None` if it is not there or is wrong.
+fn field<'de, T: Deserialize<'de>>(stage: &Node, key: &str, mistakes: &mut Vec<Diagnostic>) -> Option<T> {
+    read_entry(stage.entry(key)?, mistakes)
+}
+
+/// What a stage needs of the machine while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// The share of a GPU on a CUDA device.
+    pub gpu: Option<GpuShare>,
+    /// Threads.
+    pub threads: Option<ThreadCount>,
+    /// Memory that is kept free for it.
+    pub memory: Option<ByteSize>,
+}
+
+/// A share of one GPU in [0, 1]: stages that need a quarter each share one by four.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct GpuShare(f64);
+
+impl GpuShare {
+    /// The share.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for GpuShare {
+    type Error = String;
+
+    fn try_from(share: f64) -> Result<Self, String> {
+        if (0.0..=1.0).contains(&share) {
+            Ok(Self(share))
+        } else {
+            Err(format!("{share} is not a share of one GPU from 0 to 1: a stage runs on one GPU at most"))
+        }
+    }
+}
+
+/// Threads of a stage: 1 to 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct ThreadCount(usize);
+
+impl ThreadCount {
+    /// The number.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for ThreadCount {
+    type Error = String;
+
+    fn try_from(count: u64) -> Result<Self, String> {
+        if (1..=1024).contains(&count) {
+            Ok(Self(count as usize))
+        } else {
+            Err(format!("{count} is not a number of threads from 1 to 1024"))
+        }
+    }
+}
+
+/// A number of bytes as people write it: `500MB`, `20 GB`, `1.5GiB`, `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    /// The number of bytes.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for ByteSize {
+    fn from(bytes: u64) -> Self {
+        Self(bytes)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size; write it with its unit, as in 500MB or 4GiB");
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1e0,
+            "k" | "kb" => 1e3,
+            "m" | "mb" => 1e6,
+            "g" | "gb" => 1e9,
+            "t" | "tb" => 1e12,
+            "kib" => 1024_f64,
+            "mib" => 1024_f64.powi(2),
+            "gib" => 1024_f64.powi(3),
+            "tib" => 1024_f64.powi(4),
+            _ => return Err(wrong()),
+        };
+        let bytes = number.parse::<f64>().map_err(|_| wrong())? * unit;
+        if (1.0..1e18).contains(&bytes) { Ok(Self(bytes as u64)) } else { Err(wrong()) }
+    }
+}
+
+impl TryFrom<String> for ByteSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for ByteSize {
+    /// With a binary unit, to a tenth: `4 GiB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut size = self.0 as f64;
+        let mut unit = 0;
+        while size >= 1024.0 && unit + 1 < units.len() {
+            size /= 1024.0;
+            unit += 1;
+        }
+        write!(f, "{} {}", (size * 10.0).round() / 10.0, units[unit])
+    }
 }
 
 /// A time as people write it, with its unit: `90 s`, `30 min`, `2 h`, `1.5 d`.
@@ -58,5 +206,17 @@ mod tests {
             let error = Timeout::try_from(text.to_owned()).unwrap_err();
             assert!(error.contains("write it with its unit"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_size_has_a_decimal_or_binary_unit() {
+        for (text, bytes) in [("4096", 4096), ("500MB", 500_000_000), ("1.5 GiB", 1_610_612_736), ("2k", 2000)] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().get(), bytes);
+        }
+        for text in ["", "GB", "0", "-1", "1e400", "12 parsecs", "1.2.3", "99999999999999999999"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        assert_eq!(ByteSize(1_610_612_736).to_string(), "1.5 GiB");
+        assert_eq!(ByteSize(900).to_string(), "900 B");
     }
 }

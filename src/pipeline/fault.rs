@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     diagnostics::{Diagnostic, Place},
+    draft::COMMON,
     node::shorten,
 };
 use crate::stage::nearest;
@@ -67,7 +68,9 @@ impl Fault {
             FaultKind::UnknownField { field, expected } => {
                 let message = format!("`{owner}` has no field `{}`", shorten(field));
                 let found = Diagnostic::new(message, place).label("unknown field");
-                suggest(found, field, expected)
+                // What any stage may have is read elsewhere, and no kind expects it.
+                let common = if self.path.is_empty() { &COMMON[1..] } else { &[] };
+                suggest(found, field, &[expected, common].concat())
             }
             FaultKind::MissingField(field) => missing(owner, &[*field], place),
             FaultKind::UnknownVariant { variant, expected } => {

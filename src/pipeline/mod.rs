@@ -30,7 +30,7 @@ mod yaml;
 pub use diagnostics::Diagnostics;
 use diagnostics::{Diagnostic, Place, Written};
 use draft::DraftStage;
-pub use execution::{Execution, Timeout};
+pub use execution::{ByteSize, Execution, GpuShare, Resources, ThreadCount, Timeout};
 
 /// Bytes that a pipeline file may have.
 const MAX_BYTES: u64 = 16 << 20;

@@ -1,4 +1,4 @@
-//! The executor: starts each stage when its inputs are there, as many at once as there are jobs.
+//! The executor: starts each stage when its inputs are there and the machine has room for it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,25 +15,45 @@ use petgraph::{Direction::Outgoing, graph::NodeIndex};
 
 use super::{
     Event, RunError, RunOptions, Summary,
+    budget::{Budget, Demand, Grant},
     stage::{Ending, Report, Shared, Task},
 };
 use crate::{
     digest::Digest,
     pipeline::Pipeline,
     plan::{History, Plan, Reason, StageState, changes, declared_material, key_of},
-    store::{Found, Record, Store},
+    store::{Found, Holder, Lookup, Record, Slot, Store},
 };
 
 /// How often the stop flag is looked at while stages run.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How often a run looks whether another is done with a stage.
+const WAIT: Duration = Duration::from_millis(100);
+
 /// Where a stage stands.
 enum Phase {
+    /// Its inputs are not all there.
     Waiting,
-    Running,
-    Done { record: Box<Record>, ran: bool },
+    /// It starts as soon as there is room, and nobody else is at work on it.
+    Ready {
+        task: Box<Task>,
+        busy: Option<Busy>,
+    },
+    Running(Grant),
+    Done {
+        record: Box<Record>,
+        ran: bool,
+    },
     Failed,
     Cancelled,
+}
+
+/// Another run is at work on a stage.
+struct Busy {
+    holder: Holder,
+    /// When to look again.
+    again: Instant,
 }
 
 struct Executor<'a> {
@@ -46,6 +66,7 @@ struct Executor<'a> {
     history: History,
     /// Stages that run again because their stored files turned out to be damaged, and how.
     repairs: BTreeMap<usize, Vec<Reason>>,
+    budget: Budget,
     running: usize,
     /// No stage starts any more.
     halted: bool,
@@ -71,6 +92,7 @@ pub(super) fn execute(
         positions: plan.stages.iter().enumerate().map(|(position, stage)| (stage.index, position)).collect(),
         history: History::new(store, &pipeline.name),
         repairs: BTreeMap::new(),
+        budget: Budget::new(options.capacity),
         running: 0,
         halted: false,
         error: None,
@@ -106,14 +128,14 @@ impl<'a> Executor<'a> {
         let (sender, reports) = channel();
         thread::scope(|scope| {
             self.start_ready(scope, &sender);
-            while self.running > 0 {
+            while self.running > 0 || self.waits_for_others() {
                 match reports.recv_timeout(LOOK) {
                     Ok(Report::Event(event)) => (self.on_event)(&event),
                     Ok(Report::Ended(position, ending)) => {
-                        self.running -= 1;
                         self.end(position, ending);
                         self.start_ready(scope, &sender);
                     }
+                    Err(_) if self.waits_for_others() => self.start_ready(scope, &sender),
                     Err(_) => {}
                 }
                 self.heed_stop();
@@ -128,15 +150,56 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// Whether other runs are at work on stages that this one needs.
+    fn waits_for_others(&self) -> bool {
+        !self.halted && self.phases.iter().any(|phase| matches!(phase, Phase::Ready { busy: Some(_), .. }))
+    }
+
     /// Starts what can start; stages that turn out to be cached may let others start.
     fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, reports: &Sender<Report>)
     where
         'a: 'scope,
     {
-        self.heed_stop();
-        // In the order of the plan each stage comes after its inputs: one pass sees all that a cached one lets start.
+        loop {
+            self.heed_stop();
+            self.find_ready();
+            let ready: Vec<usize> = (0..self.phases.len()).filter(|&position| self.may_start(position)).collect();
+            let mut found = false;
+            for (place, &position) in ready.iter().enumerate() {
+                if self.halted {
+                    return;
+                }
+                let demand = Demand::of(
+                    &self.shared.pipeline.stages[self.plan.stages[position].index],
+                    self.shared.options.device,
+                );
+                let Some(grant) = self.budget.take(&demand, ready.len() - place) else { continue };
+                let slot = self.claim(position);
+                let phase = std::mem::replace(&mut self.phases[position], Phase::Running(grant));
+                match (slot, phase) {
+                    (Some(slot), Phase::Ready { task, .. }) => {
+                        self.running += 1;
+                        let (shared, reports) = (self.shared, reports.clone());
+                        scope.spawn(move || task.perform(slot, grant, shared, &reports));
+                    }
+                    (_, phase) => {
+                        self.budget.give_back(grant);
+                        found |= matches!(phase, Phase::Done { .. });
+                        self.phases[position] = phase;
+                    }
+                }
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+
+    /// Finds the stages whose inputs have come. In the order of the plan each stage comes after its inputs: one pass sees all that a
+    /// cached one makes ready.
+    fn find_ready(&mut self) {
         for position in 0..self.phases.len() {
-            if self.halted || self.running >= self.shared.options.jobs.max(1) {
+            if self.halted {
                 return;
             }
             if !matches!(self.phases[position], Phase::Waiting) {
@@ -144,16 +207,43 @@ impl<'a> Executor<'a> {
             }
             let Some(inputs) = self.inputs(position) else { continue };
             match self.task(position, inputs) {
-                Ok(Some(task)) => {
-                    self.phases[position] = Phase::Running;
-                    self.running += 1;
-                    let (shared, reports) = (self.shared, reports.clone());
-                    scope.spawn(move || task.perform(shared, &reports));
-                }
+                Ok(Some(task)) => self.phases[position] = Phase::Ready { task: Box::new(task), busy: None },
                 Ok(None) => {}
                 Err(error) => self.abort(error),
             }
         }
+    }
+
+    fn may_start(&self, position: usize) -> bool {
+        match &self.phases[position] {
+            Phase::Ready { busy, .. } => busy.as_ref().is_none_or(|busy| busy.again <= Instant::now()),
+            _ => false,
+        }
+    }
+
+    /// Takes the right to write the result of a stage that is ready; `None` if it has a result by now, another run is at work on it, or
+    /// the store fails.
+    fn claim(&mut self, position: usize) -> Option<Slot> {
+        let Phase::Ready { task, busy } = &mut self.phases[position] else { return None };
+        let (store, key) = (self.shared.store, task.key);
+        match if task.forced { store.claim(key) } else { store.lookup(key) } {
+            Ok(Lookup::Miss(slot)) => return Some(slot),
+            Ok(Lookup::Hit(record)) => self.cached(position, record),
+            Ok(Lookup::Busy(holder)) => {
+                let known = busy.as_ref().is_some_and(|busy| busy.holder == holder);
+                let event =
+                    Event::StageWaiting { stage: self.plan.stages[position].name.clone(), holder: holder.to_string() };
+                *busy = Some(Busy { holder, again: Instant::now() + WAIT });
+                if !known {
+                    (self.on_event)(&event);
+                }
+            }
+            Err(error) => {
+                self.phases[position] = Phase::Failed;
+                self.abort(error.into());
+            }
+        }
+        None
     }
 
     /// The inputs of a stage: role, position and record; `None` if one is not there yet.
@@ -199,9 +289,12 @@ impl<'a> Executor<'a> {
     }
 
     fn end(&mut self, position: usize, ending: Result<Ending, RunError>) {
+        self.running -= 1;
+        if let Phase::Running(grant) = self.phases[position] {
+            self.budget.give_back(grant);
+        }
         match ending {
             Ok(Ending::Ran(record)) => self.phases[position] = Phase::Done { record, ran: true },
-            Ok(Ending::Cached(record)) => self.cached(position, record),
             Ok(Ending::Damaged(producers)) => self.repair(position, producers),
             Ok(Ending::Failed { message, log }) => {
                 let stage = self.plan.stages[position].name.clone();
@@ -222,7 +315,7 @@ impl<'a> Executor<'a> {
         let mut open = vec![position];
         while let Some(position) = open.pop() {
             for next in self.plan.graph().neighbors_directed(NodeIndex::new(position), Outgoing) {
-                if matches!(self.phases[next.index()], Phase::Waiting) {
+                if matches!(self.phases[next.index()], Phase::Waiting | Phase::Ready { .. }) {
                     self.phases[next.index()] = Phase::Cancelled;
                     open.push(next.index());
                 }
@@ -258,7 +351,7 @@ impl<'a> Executor<'a> {
                 Phase::Done { ran: true, .. } => &mut summary.ran,
                 Phase::Done { ran: false, .. } => &mut summary.cached,
                 Phase::Failed => &mut summary.failed,
-                Phase::Waiting | Phase::Running | Phase::Cancelled => &mut summary.cancelled,
+                Phase::Waiting | Phase::Ready { .. } | Phase::Running(_) | Phase::Cancelled => &mut summary.cancelled,
             };
             list.push(stage.name.clone());
         }

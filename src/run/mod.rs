@@ -16,11 +16,13 @@ use serde_json::json;
 use crate::{
     device::DeviceName,
     key::CacheKey,
-    pipeline::{Pipeline, PipelineError},
+    pipeline::{ByteSize, Pipeline, PipelineError},
     plan::{Plan, PlanError, StageState},
+    stage::Problem,
     store::{Store, StoreError},
 };
 
+mod budget;
 mod event;
 mod executor;
 mod process;
@@ -28,6 +30,7 @@ mod protocol;
 mod stage;
 mod worker;
 
+pub use budget::Capacity;
 pub use event::Event;
 pub use worker::{WorkerEnd, worker};
 
@@ -40,9 +43,9 @@ pub struct RunOptions {
     pub force: Vec<String>,
     /// After a failure, go on with the stages that do not need the failed one.
     pub keep_going: bool,
-    /// Workers at once; 0 counts as 1.
-    pub jobs: usize,
-    /// Where tensors live.
+    /// What its stages may use of the machine together.
+    pub capacity: Capacity,
+    /// Where tensors live, unless a stage says otherwise.
     pub device: DeviceName,
     /// The program that runs a stage when called as `PROGRAM worker`.
     pub worker: PathBuf,
@@ -112,7 +115,7 @@ pub fn run(
     });
     let stored: BTreeSet<CacheKey> = stored.collect();
     log.needs(&stored);
-    preflight(pipeline, &plan)?;
+    preflight(pipeline, &plan, &options.capacity)?;
     executor::execute(pipeline, store, options, &plan, &mut |event| {
         // What the plan found stored is in the log already, and progress is in the logs of the stages.
         let known = match event {
@@ -127,10 +130,21 @@ pub fn run(
     })
 }
 
-/// Looks into the source files of stages that may run, before any does.
-fn preflight(pipeline: &Pipeline, plan: &Plan) -> Result<(), PipelineError> {
+/// Looks at the needs and into the source files of stages that may run, before any does.
+fn preflight(pipeline: &Pipeline, plan: &Plan, capacity: &Capacity) -> Result<(), PipelineError> {
     let may_run = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
-    let with_sources = may_run.map(|stage| stage.index).filter(|&i| !pipeline.stages[i].stage.sources().is_empty());
+    let may_run: Vec<usize> = may_run.map(|stage| stage.index).collect();
+    for &index in &may_run {
+        if let Some(memory) = pipeline.stages[index].execution.resources.memory.filter(|m| m.get() > capacity.memory) {
+            let has = ByteSize::from(capacity.memory);
+            let problem =
+                Problem::new("resources.memory", format!("{memory} is more than the {has} that a run has here")).help(
+                    "ask for less, or run it on a larger machine; `--memory SIZE` says what a run may take for granted",
+                );
+            return Err(PipelineError::Invalid(pipeline.diagnose(index, &[problem])));
+        }
+    }
+    let with_sources = may_run.into_iter().filter(|&i| !pipeline.stages[i].stage.sources().is_empty());
     match with_sources.collect::<Vec<_>>() {
         stages if stages.is_empty() => Ok(()),
         stages => pipeline.preflight(&stages),

@@ -1,4 +1,4 @@
-//! One stage on a thread of the executor: takes the right to write, checks its inputs, has a worker run it, and commits.
+//! One stage on a thread of the executor: checks its inputs, has a worker run it, and commits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     Event, RunError, RunOptions,
+    budget::Grant,
     process::{Heard, Process, obituary},
     protocol::{Failure, Job, Message},
 };
@@ -22,12 +23,12 @@ use crate::{
     key::{CacheKey, KeyMaterial},
     pipeline::{Declared, Pipeline, Timeout},
     plan::{Reason, named_metrics},
-    stage::{Artifact, ArtifactKind, Metrics},
-    store::{Lookup, Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
+    stage::{Artifact, Metrics},
+    store::{Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
 };
 
-/// How often a run looks whether another is done with a stage.
-const WAIT: Duration = Duration::from_millis(100);
+/// How often a pause looks whether the run stops.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The pause before a stage is tried again; each later one is twice as long, up to a minute or so.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -71,8 +72,6 @@ pub(super) enum Report {
 pub(super) enum Ending {
     /// It ran, and its result is stored.
     Ran(Box<Record>),
-    /// Its result was stored meanwhile.
-    Cached(Box<Record>),
     /// Files of its inputs are corrupted, and were set aside: these stages (by position) must run again.
     Damaged(BTreeMap<usize, Vec<Reason>>),
     /// It failed.
@@ -82,10 +81,11 @@ pub(super) enum Ending {
 }
 
 impl Task {
-    /// Runs the stage to its end, whatever that is.
-    pub(super) fn perform(self, shared: &Shared<'_>, reports: &Sender<Report>) {
+    /// Runs the stage to its end, whatever that is, with the right to write its result and what it may use of the machine.
+    pub(super) fn perform(self, slot: Slot, grant: Grant, shared: &Shared<'_>, reports: &Sender<Report>) {
         let position = self.position;
-        let ending = Running { declared: &shared.pipeline.stages[self.index], task: self, shared, reports }.perform();
+        let declared = &shared.pipeline.stages[self.index];
+        let ending = Running { task: self, grant, declared, shared, reports }.perform(slot);
         // The executor listens until all stages have ended.
         let _ = reports.send(Report::Ended(position, ending));
     }
@@ -93,6 +93,7 @@ impl Task {
 
 struct Running<'a> {
     task: Task,
+    grant: Grant,
     declared: &'a Declared,
     shared: &'a Shared<'a>,
     reports: &'a Sender<Report>,
@@ -111,11 +112,7 @@ enum Worked {
 }
 
 impl Running<'_> {
-    fn perform(&self) -> Result<Ending, RunError> {
-        let slot = match self.acquire()? {
-            Ok(slot) => slot,
-            Err(ending) => return Ok(ending),
-        };
+    fn perform(&self, slot: Slot) -> Result<Ending, RunError> {
         let damaged = self.damaged_inputs()?;
         if !damaged.is_empty() {
             slot.release();
@@ -188,27 +185,6 @@ impl Running<'_> {
         Ending::Failed { message, log }
     }
 
-    /// Takes the right to write, after whoever has it.
-    fn acquire(&self) -> Result<Result<Slot, Ending>, RunError> {
-        let mut told = None;
-        loop {
-            let (store, key) = (self.shared.store, self.task.key);
-            match if self.task.forced { store.claim(key)? } else { store.lookup(key)? } {
-                Lookup::Hit(record) => return Ok(Err(Ending::Cached(record))),
-                Lookup::Miss(slot) => return Ok(Ok(slot)),
-                Lookup::Busy(_) if self.stopped() => return Ok(Err(Ending::Stopped)),
-                Lookup::Busy(holder) => {
-                    if told.as_ref() != Some(&holder) {
-                        let (stage, holder) = (self.declared.name.clone(), holder.to_string());
-                        self.tell(Event::StageWaiting { stage, holder });
-                    }
-                    told = Some(holder);
-                    thread::sleep(WAIT);
-                }
-            }
-        }
-    }
-
     /// Reads the inputs in full, once a run, and sets aside what is not as it was stored.
     fn damaged_inputs(&self) -> Result<BTreeMap<usize, Vec<Reason>>, RunError> {
         let mut damaged = BTreeMap::new();
@@ -251,7 +227,7 @@ impl Running<'_> {
                     ));
                     let until = Instant::now() + pause;
                     while Instant::now() < until && !self.stopped() {
-                        thread::sleep(WAIT);
+                        thread::sleep(LOOK);
                     }
                 }
                 worked => return Ok(worked),
@@ -266,7 +242,8 @@ impl Running<'_> {
         };
         let program = &self.shared.options.worker;
         let cannot_start = |source| RunError::Worker { path: program.clone(), source };
-        let mut process = Process::start(program, &job, slot.create_log()?, self.threads()).map_err(cannot_start)?;
+        let mut process =
+            Process::start(program, &job, slot.create_log()?, self.grant.threads).map_err(cannot_start)?;
         let (mut notices, mut mark, mut marked) = (Vec::new(), None, None::<Instant>);
         let (started, timeout) = (Instant::now(), self.declared.execution.timeout.map(Timeout::get));
         loop {
@@ -337,7 +314,7 @@ impl Running<'_> {
             version: stage.version(),
             stage: stage.to_json()?,
             seed: self.declared.seed,
-            device: self.shared.options.device,
+            device: self.grant.device,
             inputs,
             sources: sources.map(|s| (s.field.to_owned(), self.shared.pipeline.resolve(s.path))).collect(),
             out: slot.out().to_owned(),
@@ -345,17 +322,6 @@ impl Running<'_> {
             trajectory: (stage.goes_on() && !self.task.forced).then_some(trajectory),
             checkpoint_seconds: self.shared.options.checkpoint_every.as_secs_f64(),
         })
-    }
-
-    /// Threads for the worker: one for training, which gains nothing from more on small nets; else a share of the cores.
-    fn threads(&self) -> usize {
-        match self.declared.stage.produces() {
-            ArtifactKind::Model | ArtifactKind::Candidate | ArtifactKind::Proposal => 1,
-            _ => {
-                let cores = thread::available_parallelism().map_or(1, usize::from);
-                (cores / self.shared.options.jobs.max(1)).max(1)
-            }
-        }
     }
 
     /// What to say if a source file is no longer the one that the key was made of.
@@ -382,7 +348,7 @@ impl Running<'_> {
             stage: self.declared.name.clone(),
             pipeline: self.shared.pipeline.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            device: self.shared.options.device.to_string(),
+            device: self.grant.device.to_string(),
             host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             started: format!("{started:.3}"),
             seconds,

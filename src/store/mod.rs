@@ -16,6 +16,7 @@ mod files;
 mod inventory;
 mod record;
 mod runs;
+mod sealed;
 mod slot;
 mod sources;
 

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, sealed};
 use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
@@ -84,39 +84,22 @@ impl Record {
 /// The version of the record files that this program writes and reads.
 const VERSION: u32 = 1;
 
-/// What a record file has beside the record's own fields.
-#[derive(Deserialize)]
-struct Seal {
-    version: u32,
-    check: Digest,
-}
+impl Record {
+    /// The text of the record's file, which tells by itself whether it is as it was written.
+    pub(super) fn to_text(&self) -> serde_json::Result<Vec<u8>> {
+        sealed::seal(VERSION, self)
+    }
 
-#[derive(Serialize)]
-struct Sealed<'a> {
-    version: u32,
-    check: Digest,
-    #[serde(flatten)]
-    record: &'a Record,
-}
-
-/// The text of a record file: the record, a version, and a digest of the record by which a reader notices any change to it.
-pub(super) fn to_text(record: &Record) -> serde_json::Result<Vec<u8>> {
-    let check = Digest::of(&serde_json::to_vec(record)?);
-    let mut text = serde_json::to_vec(&Sealed { version: VERSION, check, record })?;
-    text.push(b'\n');
-    Ok(text)
-}
-
-fn from_text(text: &[u8]) -> Option<Record> {
-    let seal: Seal = serde_json::from_slice(text).ok().filter(|seal: &Seal| seal.version == VERSION)?;
-    let record: Record = serde_json::from_slice(text).ok()?;
-    (Digest::of(&serde_json::to_vec(&record).ok()?) == seal.check).then_some(record)
+    /// Reads the text of a record's file; `None` if it is torn, altered, or of another version.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        sealed::open(VERSION, text)
+    }
 }
 
 /// Reads a record file; `None` if there is none that is intact, of this version and of this key.
 pub(super) fn read(path: &Path, key: CacheKey) -> Result<Option<Record>, StoreError> {
     match fs::read(path) {
-        Ok(text) => Ok(from_text(&text).filter(|record| record.key == key)),
+        Ok(text) => Ok(Record::from_text(&text).filter(|record| record.key == key)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::io("read", path)(error)),
     }

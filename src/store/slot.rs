@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
-use super::{Found, Provenance, Record, Store, StoreError, files, record};
+use super::{Found, Provenance, Record, Store, StoreError, files};
 use crate::{
     key::{CacheKey, KeyMaterial},
     stage::{ArtifactKind, Metrics},
@@ -327,7 +327,7 @@ impl Slot {
         let record = if let Some(first) = kept {
             first
         } else {
-            let text = record::to_text(&record).map_err(|error| not_storable(error.to_string()))?;
+            let text = record.to_text().map_err(|error| not_storable(error.to_string()))?;
             self.store.put_text(&self.store.record(self.key), &text)?;
             record
         };

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, files};
+use super::{Store, files, sealed};
 use crate::digest::Digest;
 
 /// Coarser than the clock of any file system in use (FAT: two seconds).
@@ -51,6 +51,9 @@ impl Stat {
     }
 }
 
+/// The version of the memories that this program writes and reads.
+const VERSION: u32 = 1;
+
 /// What is remembered of a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Memory {
@@ -72,7 +75,7 @@ impl Store {
     fn source_at(&self, path: &Path, now_ns: i64) -> io::Result<Digest> {
         let before = Stat::of(path)?;
         let note = self.note(path);
-        let memory = fs::read(&note).ok().and_then(|text| serde_json::from_slice::<Memory>(&text).ok());
+        let memory = fs::read(&note).ok().and_then(|text| sealed::open::<Memory>(VERSION, &text));
         if let Some(memory) = memory.filter(|memory| memory.stat == before && memory.path == path.to_string_lossy()) {
             return Ok(memory.digest);
         }
@@ -80,7 +83,7 @@ impl Store {
         if before.at_rest(now_ns) && Stat::of(path)? == before {
             let memory = Memory { path: path.to_string_lossy().into_owned(), stat: before, digest };
             // A memory that cannot be kept costs time, nothing else.
-            let _ = serde_json::to_vec(&memory).map(|text| self.remember(&note, &text));
+            let _ = sealed::seal(VERSION, &memory).map(|text| self.remember(&note, &text));
         }
         Ok(digest)
     }
@@ -111,9 +114,9 @@ mod tests {
 
     /// Puts another digest into the memory: who returns it has not read the file.
     fn plant(store: &Store, file: &Path) -> Digest {
-        let mut memory: Memory = serde_json::from_slice(&fs::read(store.note(file)).unwrap()).unwrap();
+        let mut memory: Memory = sealed::open(VERSION, &fs::read(store.note(file)).unwrap()).unwrap();
         memory.digest = Digest::of(b"planted");
-        fs::write(store.note(file), serde_json::to_vec(&memory).unwrap()).unwrap();
+        fs::write(store.note(file), sealed::seal(VERSION, &memory).unwrap()).unwrap();
         memory.digest
     }
 
@@ -144,11 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_memory_is_no_obstacle() {
+    fn a_memory_that_is_torn_or_altered_is_no_obstacle() {
         let (_folder, store, file) = setup();
         store.source_at(&file, now_ns() + LATER).unwrap();
-        fs::write(store.note(&file), "{\"path\":").unwrap();
-        assert_eq!(store.source(&file).unwrap(), Digest::of(b"a\n1\n"));
+        let text = fs::read_to_string(store.note(&file)).unwrap();
+        let digest = Digest::of(b"a\n1\n").to_string();
+        for bad in ["{\"path\":", &*text.replace(&digest, &Digest::of(b"other").to_string())] {
+            fs::write(store.note(&file), bad).unwrap();
+            assert_eq!(store.source(&file).unwrap().to_string(), digest);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use pgan_pipe::{
     device::DeviceName,
     pipeline::Pipeline,
     plan::{Plan, StageState},
-    run::{Event, RunError, RunOptions, Summary, run},
+    run::{Capacity, Event, RunError, RunOptions, Summary, run},
     store::{Record, Store},
 };
 use tempfile::TempDir;
@@ -41,6 +41,9 @@ echo "$kind" >> "$here/ran"
 
 /// Each kind gives the same bytes whatever its parameters, but a training depends on its steps.
 pub(crate) const HONEST: &str = r#"finish "$kind $steps""#;
+
+/// The same on every machine.
+pub(crate) const CAPACITY: Capacity = Capacity { jobs: 2, threads: 4, memory: 1 << 30, gpus: 2 };
 
 pub(crate) struct Bench {
     pub(crate) folder: TempDir,
@@ -78,7 +81,7 @@ impl Bench {
             targets: Vec::new(),
             force: Vec::new(),
             keep_going: false,
-            jobs: 2,
+            capacity: CAPACITY,
             device: DeviceName::Cpu,
             worker: self.path("worker"),
             checkpoint_every: std::time::Duration::from_secs(10),

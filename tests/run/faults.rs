@@ -9,11 +9,11 @@ use std::{
 
 use pgan_pipe::{
     plan::{Plan, PlanError, Reason, StageState},
-    run::{Event, RunError, RunOptions, run},
+    run::{Capacity, Event, RunError, RunOptions, run},
     store::{Found, Lookup, Mark, Work},
 };
 
-use crate::bench::{Bench, HONEST, YAML, failures, wait_for};
+use crate::bench::{Bench, CAPACITY, HONEST, YAML, failures, wait_for};
 
 #[test]
 fn a_worker_that_crashes_is_reported_with_its_signal_and_the_end_of_its_log() {
@@ -133,7 +133,8 @@ finish x"#,
         stop.store(15, Ordering::Relaxed);
     });
     let since = Instant::now();
-    let (result, events) = bench.try_run(YAML, &RunOptions { jobs: 1, ..bench.options() });
+    let (result, events) =
+        bench.try_run(YAML, &RunOptions { capacity: Capacity { jobs: 1, ..CAPACITY }, ..bench.options() });
     signaller.join().unwrap();
     assert!(matches!(result, Err(RunError::Stopped(15))), "{result:?}");
     assert!(since.elapsed() < Duration::from_secs(20), "the worker was not killed");

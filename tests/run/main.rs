@@ -2,6 +2,7 @@
 
 mod bench;
 mod faults;
+mod resources;
 
 use std::{
     fmt::Write as _,
@@ -10,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bench::{Bench, HONEST, YAML, failures};
+use bench::{Bench, CAPACITY, HONEST, YAML, failures};
 use pgan_pipe::{
     plan::{Plan, StageState},
-    run::{Event, RunOptions},
+    run::{Capacity, Event, RunOptions},
     stage::ArtifactKind,
     store::{Lookup, Outcome},
 };
@@ -95,7 +96,8 @@ fn a_failed_stage_fails_with_its_reason_and_cancels_the_rest() {
     let bench = Bench::new(&format!(
         r#"[ "$kind" = freeze ] && {{ echo '{{"says":"failed","message":"it is too cold","kind":"stage"}}'; exit 1; }}; {HONEST}"#
     ));
-    let (summary, events) = bench.run_with(YAML, &RunOptions { jobs: 1, ..bench.options() });
+    let (summary, events) =
+        bench.run_with(YAML, &RunOptions { capacity: Capacity { jobs: 1, ..CAPACITY }, ..bench.options() });
     assert_eq!(summary.failed, ["frozen"]);
     assert_eq!(summary.cancelled, ["other", "evaluation"]);
     assert_eq!(failures(&events)[0].1, "it is too cold");
@@ -106,7 +108,10 @@ fn a_failed_stage_fails_with_its_reason_and_cancels_the_rest() {
 #[test]
 fn keep_going_cancels_only_what_needs_the_failed_stage() {
     let bench = Bench::new(&format!(r#"[ "$kind" = freeze ] && exit 3; {HONEST}"#));
-    let (summary, _) = bench.run_with(YAML, &RunOptions { keep_going: true, jobs: 1, ..bench.options() });
+    let (summary, _) = bench.run_with(
+        YAML,
+        &RunOptions { keep_going: true, capacity: Capacity { jobs: 1, ..CAPACITY }, ..bench.options() },
+    );
     assert_eq!(summary.ran, ["events", "base", "other"]);
     assert_eq!((summary.failed, summary.cancelled), (vec!["frozen".to_owned()], vec!["evaluation".to_owned()]));
 }
@@ -150,7 +155,7 @@ finish "$kind $steps""#,
     for (jobs, most) in [(1, 1), (2, 2)] {
         let _ = fs::remove_dir_all(bench.path("cache"));
         let _ = fs::remove_file(bench.path("crowd"));
-        bench.run_with(yaml, &RunOptions { jobs, ..bench.options() });
+        bench.run_with(yaml, &RunOptions { capacity: Capacity { jobs, ..CAPACITY }, ..bench.options() });
         let crowd = fs::read_to_string(bench.path("crowd")).unwrap();
         let seen = crowd.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
         assert_eq!(seen, Some(most), "with {jobs} jobs");
