@@ -45,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         capacity: Capacity::of_this_machine(),
         device: DeviceName::default(),
         worker,
+        lock: None,
         checkpoint_every: std::time::Duration::from_secs(10),
         stop: Arc::new(AtomicUsize::new(0)),
         argv: env::args().collect(),

@@ -5,7 +5,7 @@ use std::{io, process::ExitCode};
 use anyhow::anyhow;
 use pgan_pipe::{
     pipeline::{Pipeline, PipelineError},
-    plan::PlanError,
+    plan::{LockError, PlanError},
     run::RunError,
     store::StoreError,
 };
@@ -99,6 +99,17 @@ impl From<PlanError> for Failure {
     }
 }
 
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let code = match &error {
+            LockError::Absent { .. } | LockError::Invalid { .. } => INVALID,
+            LockError::Io { .. } => IO,
+            LockError::NotCached { .. } => STALE,
+        };
+        Self::new(code, error)
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
@@ -106,6 +117,7 @@ impl From<RunError> for Failure {
             RunError::Invalid(error) => error.into(),
             RunError::Store(error) => error.into(),
             RunError::Stopped(signal) => Self::new(u8::try_from(128 + signal).unwrap_or(IO), RunError::Stopped(signal)),
+            error @ RunError::NotAsLocked { .. } => Self::new(STALE, error),
             error @ RunError::Worker { .. } => Self::new(IO, error),
         }
     }

@@ -14,8 +14,10 @@ use anyhow::Context;
 use clap::{ArgAction, Args};
 use pgan_pipe::{
     device::DeviceName,
-    pipeline::ByteSize,
+    pipeline::{ByteSize, Pipeline},
+    plan::{Lock, Plan},
     run::{Capacity, RunError, RunOptions, run},
+    store::Store,
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -26,6 +28,7 @@ use super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs},
     failure::{IO, STAGE},
+    output::say,
     plan,
     progress::{self, Verbosity},
     results,
@@ -37,7 +40,8 @@ Examples:
   pgan-pipe run pipeline.yaml boosted              one stage, with all that it needs
   pgan-pipe run pipeline.yaml --set steps=500      with another parameter
   pgan-pipe run pipeline.yaml --set boosted.mixture.learn=fixed
-  pgan-pipe run pipeline.yaml --device libtorch-cuda --jobs 2";
+  pgan-pipe run pipeline.yaml --device libtorch-cuda --jobs 2
+  pgan-pipe run pipeline.yaml --lock               and write pipeline.lock, for others to check theirs by `--locked`";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -63,6 +67,12 @@ pub(super) struct Run {
     /// Run this stage even if it is cached; may be repeated
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
+    /// Afterwards write a lock beside the pipeline (NAME.lock): keys, digests and versions of all that was used and made
+    #[arg(long, conflicts_with_all = ["targets", "locked"])]
+    lock: bool,
+    /// Fail unless pipeline, sources and every result are as the lock beside the pipeline says
+    #[arg(long)]
+    locked: bool,
     /// After a failure, go on with the stages that do not need the failed one
     #[arg(long)]
     keep_going: bool,
@@ -105,7 +115,20 @@ impl Run {
             error => error.into(),
         })?;
         results::show(&pipeline, &store, &self.targets, self.quiet)?;
+        if self.lock && summary.failed.is_empty() {
+            self.write_lock(&pipeline, &store)?;
+        }
         Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STAGE) })
+    }
+
+    fn write_lock(&self, pipeline: &Pipeline, store: &Store) -> Result<(), Failure> {
+        let lock = Lock::of(pipeline, &Plan::make(pipeline, store, &[], &[])?)?;
+        let changed = lock.write(&pipeline.path)?;
+        if !self.quiet {
+            let path = Lock::path(&pipeline.path);
+            say(&format!("lock: {}{}", path.display(), if changed { "" } else { ", as it was" }));
+        }
+        Ok(())
     }
 
     fn options(&self) -> Result<RunOptions, Failure> {
@@ -128,6 +151,7 @@ impl Run {
             },
             device: self.device,
             worker,
+            lock: self.locked.then(|| Lock::read(&self.pipeline.file)).transpose()?,
             checkpoint_every: self.checkpoint_every,
             stop: stop_on_signals().context("cannot listen to signals").map_err(trouble)?,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),

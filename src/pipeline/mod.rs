@@ -144,6 +144,11 @@ impl Pipeline {
         Ok(Self { name, path: path.to_owned(), stages, named, written })
     }
 
+    /// The `k=v` of `--set` that it was loaded with.
+    pub fn overrides(&self) -> &[String] {
+        &self.written.overrides
+    }
+
     /// A path as written in the file, made absolute: relative paths are relative to the file.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         let joined = self.path.parent().unwrap_or(Path::new("")).join(path);

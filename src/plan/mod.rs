@@ -15,6 +15,7 @@ use crate::{
     store::{Found, Record, Store, StoreError},
 };
 
+mod lock;
 mod material;
 mod order;
 mod reason;
@@ -22,6 +23,7 @@ mod why;
 
 use order::Ordered;
 
+pub use lock::{Difference, Lock, LockError, Locked};
 pub(crate) use material::material;
 pub use reason::Reason;
 pub(crate) use why::{History, changes, damaged};

@@ -1,6 +1,6 @@
 //! Why a stage runs: what differs from the last run of the stage of the same name, kind and pipeline.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{cell::OnceCell, collections::BTreeMap, path::PathBuf};
 
 use serde_json::Value;
 
@@ -27,8 +27,8 @@ impl History {
     }
 
     /// The last record of the stage of this name and kind. A history that cannot be read is empty: it only explains.
-    pub(crate) fn last(&self, stage: &str, kind: &str) -> Option<&Record> {
-        self.last.get_or_init(|| self.read()).get(&(stage.to_owned(), kind.to_owned()))
+    pub(crate) fn last(&self, stage: &str, kind: &str) -> Option<Past<'_>> {
+        self.last.get_or_init(|| self.read()).get(&(stage.to_owned(), kind.to_owned())).map(Past::from)
     }
 
     fn read(&self) -> BTreeMap<(String, String), Record> {
@@ -57,10 +57,27 @@ pub(crate) fn damaged(damage: Vec<Damage>) -> Vec<Reason> {
     damage.into_iter().map(reason).collect()
 }
 
+/// A stage as it once was.
+#[derive(Clone, Copy)]
+pub(crate) struct Past<'a> {
+    pub(super) material: &'a KeyMaterial,
+    /// What its inputs were called, by role.
+    pub(super) inputs: &'a BTreeMap<String, Vec<String>>,
+    /// What its sources were called, by field.
+    pub(super) sources: &'a BTreeMap<String, PathBuf>,
+}
+
+impl<'a> From<&'a Record> for Past<'a> {
+    fn from(record: &'a Record) -> Self {
+        let Record { material, provenance, .. } = record;
+        Self { material, inputs: &provenance.inputs, sources: &provenance.sources }
+    }
+}
+
 /// What differs between the last run of a stage and now. Roles that `now` does not have yet are left out if `partial`.
-pub(crate) fn changes(last: Option<&Record>, now: &KeyMaterial, stage: &Stage, partial: bool) -> Vec<Reason> {
+pub(crate) fn changes(last: Option<Past<'_>>, now: &KeyMaterial, stage: &Stage, partial: bool) -> Vec<Reason> {
     let Some(last) = last else { return vec![Reason::NeverRan] };
-    let old = &last.material;
+    let old = last.material;
     let mut reasons = Vec::new();
     if old.version != now.version {
         reasons.push(Reason::Version { old: old.version, new: now.version });
@@ -93,25 +110,25 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, reasons: &mut V
     }
 }
 
-fn sources(last: &Record, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
+fn sources(last: Past<'_>, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
     let old = &last.material.sources;
     let gone = old.keys().filter(|field| !now.sources.contains_key(*field));
     for field in now.sources.keys().chain(gone) {
         if old.get(field) != now.sources.get(field) {
             let written = stage.sources().into_iter().find(|source| source.field == field);
             let path = written.map(|source| source.path.to_owned());
-            let path = path.or_else(|| last.provenance.sources.get(field).cloned()).unwrap_or_default();
+            let path = path.or_else(|| last.sources.get(field).cloned()).unwrap_or_default();
             reasons.push(Reason::Source { field: field.clone(), path });
         }
     }
 }
 
-fn inputs(role: &str, last: &Record, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
+fn inputs(role: &str, last: Past<'_>, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
     let digests = |material: &KeyMaterial| -> Vec<Digest> { material.inputs.get(role).cloned().unwrap_or_default() };
-    let (old, new) = (digests(&last.material), digests(now));
+    let (old, new) = (digests(last.material), digests(now));
     let names: Vec<&str> =
         stage.ports().into_iter().filter(|port| port.role == role).map(|port| port.reference).collect();
-    let old_names = last.provenance.inputs.get(role);
+    let old_names = last.inputs.get(role);
     for i in (0..old.len().max(new.len())).filter(|&i| old.get(i) != new.get(i)) {
         let old_name = || old_names.and_then(|names| names.get(i)).map(String::as_str);
         let stage = names.get(i).copied().or_else(old_name).unwrap_or_default();

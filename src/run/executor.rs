@@ -113,15 +113,29 @@ pub(super) fn execute(
 impl<'a> Executor<'a> {
     fn take_cached(&mut self) {
         for (position, stage) in self.plan.stages.iter().enumerate() {
-            if let StageState::Cached { record, .. } = &stage.state {
+            // One whose input contradicts the lock is cancelled.
+            if let (StageState::Cached { record, .. }, Phase::Waiting) = (&stage.state, &self.phases[position]) {
                 self.cached(position, record.clone());
             }
         }
     }
 
     fn cached(&mut self, position: usize, record: Box<Record>) {
+        if self.contradicts_lock(position, &record) {
+            return;
+        }
         (self.on_event)(&Event::StageCached { stage: self.plan.stages[position].name.clone(), key: record.key });
         self.phases[position] = Phase::Done { record, ran: false };
+    }
+
+    /// Whether a result is not what the lock says, which fails its stage.
+    fn contradicts_lock(&mut self, position: usize, record: &Record) -> bool {
+        let declared = &self.shared.pipeline.stages[self.plan.stages[position].index];
+        let lock = self.shared.options.lock.as_ref();
+        let Some(message) = lock.and_then(|lock| lock.contradicts(declared, record)) else { return false };
+        (self.on_event)(&Event::StageFailed { stage: declared.name.clone(), message, log: None });
+        self.fail(position);
+        true
     }
 
     fn work(&mut self) {
@@ -294,6 +308,7 @@ impl<'a> Executor<'a> {
             self.budget.give_back(grant);
         }
         match ending {
+            Ok(Ending::Ran(record)) if self.contradicts_lock(position, &record) => {}
             Ok(Ending::Ran(record)) => self.phases[position] = Phase::Done { record, ran: true },
             Ok(Ending::Damaged(producers)) => self.repair(position, producers),
             Ok(Ending::Failed { message, log }) => {

@@ -17,7 +17,7 @@ use crate::{
     device::DeviceName,
     key::CacheKey,
     pipeline::{ByteSize, Pipeline, PipelineError},
-    plan::{Plan, PlanError, StageState},
+    plan::{Difference, Lock, Plan, PlanError, StageState},
     stage::Problem,
     store::{Store, StoreError},
 };
@@ -49,6 +49,8 @@ pub struct RunOptions {
     pub device: DeviceName,
     /// The program that runs a stage when called as `PROGRAM worker`.
     pub worker: PathBuf,
+    /// What the pipeline and its results must be, or else the run fails.
+    pub lock: Option<Lock>,
     /// The time between two checkpoints of a stage that trains.
     pub checkpoint_every: Duration,
     /// The number of the signal that asks the run to stop; 0 for none.
@@ -84,6 +86,14 @@ pub enum RunError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The pipeline or its sources are not what its lock says.
+    #[error("the pipeline is not as its lock says:{}\n{advice}", differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
+    NotAsLocked {
+        /// What differs.
+        differences: Vec<Difference>,
+        /// What to do.
+        advice: String,
+    },
     /// The worker cannot be started.
     #[error("cannot start the worker {}: {source}; set `--worker` or PGAN_WORKER to a pgan-pipe program", path.display())]
     Worker {
@@ -104,6 +114,12 @@ pub fn run(
     options: &RunOptions,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Summary, RunError> {
+    if let Some(lock) = &options.lock {
+        let differences = lock.differences(pipeline, store)?;
+        if !differences.is_empty() {
+            return Err(RunError::NotAsLocked { differences, advice: advice(lock, pipeline) });
+        }
+    }
     let mut log = store.begin_run(&json!({
         "event": "run_started", "pipeline": pipeline.name, "argv": options.argv, "version": env!("CARGO_PKG_VERSION"),
         "device": options.device, "process": std::process::id(), "time": format!("{:.3}", jiff::Timestamp::now()),
@@ -128,6 +144,16 @@ pub fn run(
         }
         on_event(event);
     })
+}
+
+/// What to do about a lock that does not fit.
+fn advice(lock: &Lock, pipeline: &Pipeline) -> String {
+    let sets = match &*lock.set {
+        set if set == pipeline.overrides() => String::new(),
+        [] => "the lock was made without `--set`; ".to_owned(),
+        set => format!("the lock was made with `--set {}`; ", set.join(" --set ")),
+    };
+    format!("{sets}undo what differs, or run with `--lock` to lock what is there now")
 }
 
 /// Looks at the needs and into the source files of stages that may run, before any does.

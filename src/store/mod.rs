@@ -22,7 +22,7 @@ mod sources;
 
 pub use collect::{Collected, Keep};
 pub use inventory::{Entry, Fault, Verification};
-pub use record::{Output, Provenance, Record};
+pub use record::{Output, Provenance, Record, artifact};
 pub use runs::RunLog;
 pub use slot::{Committed, Holder, Lookup, Mark, Outcome, Slot, Work};
 

@@ -70,15 +70,20 @@ pub struct Record {
 impl Record {
     /// The digest of the artifact: of its output names and their content.
     pub fn artifact(&self) -> Digest {
-        // The length keeps a name with a line break from posing as two files.
-        let lines = self.outputs.iter().map(|(name, output)| format!("{} {name} {}\n", name.len(), output.digest));
-        Digest::of(lines.fold("artifact 1\n".to_owned(), |text, line| text + &line).as_bytes())
+        artifact(&self.outputs)
     }
 
     /// The size of its files in bytes.
     pub fn size(&self) -> u64 {
         self.outputs.values().map(|output| output.size).sum()
     }
+}
+
+/// The digest of an artifact: of the names of its files and their content.
+pub fn artifact(outputs: &BTreeMap<String, Output>) -> Digest {
+    // The length keeps a name with a line break from posing as two files.
+    let lines = outputs.iter().map(|(name, output)| format!("{} {name} {}\n", name.len(), output.digest));
+    Digest::of(lines.fold("artifact 1\n".to_owned(), |text, line| text + &line).as_bytes())
 }
 
 /// The version of the record files that this program writes and reads.
