@@ -66,3 +66,40 @@ fn what_cannot_be_meant_is_refused() {
     assert!(!output.status.success());
     assert_eq!(folder.print(&["cache", "ls"]).lines().count(), 3, "nothing has gone");
 }
+
+#[test]
+fn a_tag_keeps_results_and_what_was_collected_is_told() {
+    let folder = bench();
+    let missing = folder.run(&["cache", "tag", "v1", "pipeline.yaml", "--set", "events=700"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("nothing is tagged: events"));
+    folder.print(&["cache", "tag", "v1", "pipeline.yaml", "--set", "events=600"]);
+    assert!(folder.print(&["cache", "tag"]).contains("1 tag"));
+
+    assert_eq!(collected(&folder, &["--keep-days", "0"])["removed"].as_array().unwrap().len(), 1);
+    folder.print(&["status", "pipeline.yaml", "--set", "events=600", "--exit-code"]);
+    assert!(folder.print(&["plan", "pipeline.yaml"]).contains("taken away by `cache gc`"));
+
+    // What an altered tag keeps is not known: nothing goes.
+    let path = folder.path("cache/v1/tags/v1.json");
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("kept", "kepd")).unwrap();
+    let refused = folder.run(&["cache", "gc", "--keep-days", "0"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("v1.json"));
+
+    folder.print(&["cache", "tag", "--delete", "v1"]);
+    assert_eq!(folder.run(&["cache", "tag", "--delete", "v1"]).status.code(), Some(2));
+    assert_eq!(collected(&folder, &["--keep-days", "0"])["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(folder.run(&["cache", "tag", "../v1", "pipeline.yaml"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_files_of_a_result_come_out_of_the_cache() {
+    let folder = bench();
+    for how in [&[][..], &["--link"]] {
+        let said = folder.print(&[&["cache", "get", "pipeline.yaml", "events", "-o", "out/here"], how].concat());
+        assert!(said.lines().count() > 0 && said.lines().all(|path| folder.path(path).is_file()), "{said}");
+    }
+    let never = folder.run(&["cache", "get", "pipeline.yaml", "events", "-o", "out", "--set", "events=900"]);
+    assert_eq!(never.status.code(), Some(1));
+}

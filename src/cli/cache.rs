@@ -7,8 +7,12 @@ use pgan_pipe::store::{Entry, Fault};
 use serde_json::json;
 
 mod gc;
+mod get;
+mod tag;
 
 use gc::Gc;
+use get::Get;
+use tag::Tag;
 
 use super::{
     Outcome,
@@ -26,6 +30,10 @@ pub(super) enum Cache {
     Verify(Options),
     /// Take away results that nothing has needed for a while, and what interrupted runs left behind
     Gc(Gc),
+    /// Give the results of a pipeline a name, under which they stay; list the names
+    Tag(Tag),
+    /// Put the files of a stage's result into a folder
+    Get(Get),
 }
 
 #[derive(Args)]
@@ -61,7 +69,11 @@ pub(super) struct Listing {
 impl Cache {
     pub(super) fn run(&self) -> Outcome {
         let options = match self {
-            Self::Ls(Listing { options, .. }) | Self::Verify(options) | Self::Gc(Gc { options, .. }) => options,
+            Self::Ls(Listing { options, .. })
+            | Self::Verify(options)
+            | Self::Gc(Gc { options, .. })
+            | Self::Tag(Tag { options, .. }) => options,
+            Self::Get(get) => return get.run(),
         };
         let folder = &options.cache.cache;
         if !options.json && !folder.exists() {
@@ -72,6 +84,8 @@ impl Cache {
             Self::Ls(listing) => listing.list(),
             Self::Gc(gc) => gc.run(),
             Self::Verify(options) => options.verify(),
+            Self::Tag(tag) => tag.run(),
+            Self::Get(get) => get.run(),
         }
     }
 }

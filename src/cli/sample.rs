@@ -65,7 +65,9 @@ impl Sample {
             let message = format!("the stage `{}` makes {}, which cannot be sampled", self.stage, produces.in_words());
             return Err(Failure::message(INVALID, message));
         }
-        let artifact = artifact(&store, show::record(stage, &self.pipeline)?)?;
+        let record = show::record(stage, &self.pipeline)?;
+        intact(&store, record)?;
+        let artifact = Artifact::of(record, &store);
         let table = self.draw(&artifact).map_err(|error| Failure::new(STAGE, error))?;
 
         // Written beside the target first: a file of this name is complete.
@@ -112,14 +114,11 @@ impl Sample {
     }
 }
 
-/// The files of a record, read in full to see that they are intact.
-fn artifact(store: &Store, record: &Record) -> Result<Artifact, Failure> {
-    if let Some(damage) = store.inspect(record)?.first() {
-        let what = if damage.missing { "missing" } else { "corrupted" };
-        let message = format!("`{}` is {what} in the cache; run the stage again", damage.file);
-        return Err(Failure::message(CORRUPT, message));
-    }
-    Ok(Artifact::of(record, store))
+/// Reads the files of a record in full to see that they are intact.
+pub(super) fn intact(store: &Store, record: &Record) -> Result<(), Failure> {
+    let Some(damage) = store.inspect(record)?.into_iter().next() else { return Ok(()) };
+    let what = if damage.missing { "missing" } else { "corrupted" };
+    Err(Failure::message(CORRUPT, format!("`{}` is {what} in the cache; run the stage again", damage.file)))
 }
 
 fn events(text: &str) -> Result<EventCount, String> {

@@ -180,9 +180,9 @@ impl Planner<'_> {
         // A role is compared as a whole: one input that is not known hides it.
         inputs.retain(|role, _| waits_for.iter().all(|(other, _)| other != role));
         let material = declared_material(self.pipeline, self.store, declared, inputs)?;
-        let last = || self.history.last(&declared.name, declared.stage.kind());
         if !waits_for.is_empty() {
-            let why = changes(last(), &material, &declared.stage, true);
+            let last = self.history.last(&declared.name, declared.stage.kind());
+            let why = changes(last, &material, &declared.stage, true);
             let mut stages: Vec<String> = Vec::new();
             for (_, stage) in waits_for {
                 if !stages.contains(&stage) {
@@ -196,7 +196,7 @@ impl Planner<'_> {
             Found::Complete(record) if !forced => return Ok(StageState::Cached { key, record }),
             Found::Complete(_) => Vec::new(),
             Found::Damaged(_, damage) => damaged(damage),
-            Found::Absent => changes(last(), &material, &declared.stage, false),
+            Found::Absent => self.history.why(declared, key, &material),
         };
         Ok(StageState::Run { key, why: with_force(forced, why) })
     }

@@ -48,6 +48,8 @@ pub enum Reason {
         /// The version of this program.
         new: u32,
     },
+    /// A collection took the result away.
+    Evicted,
     /// A file of the result is no longer in the store.
     Missing {
         /// The file's name in the artifact.
@@ -74,6 +76,7 @@ impl fmt::Display for Reason {
             Self::Input { role, stage } => write!(f, "input `{role}` (stage `{stage}`) changed"),
             Self::Source { path, .. } => write!(f, "source file {} changed", path.display()),
             Self::Version { old, new } => write!(f, "stage version {old} → {new}"),
+            Self::Evicted => f.write_str("its result was taken away by `cache gc`"),
             Self::Missing { file } => write!(f, "`{file}` is missing from the cache"),
             Self::Corrupted { file } => write!(f, "`{file}` is corrupted in the cache"),
             Self::Forced => f.write_str("forced"),

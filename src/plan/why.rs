@@ -1,13 +1,18 @@
 //! Why a stage runs: what differs from the last run of the stage of the same name, kind and pipeline.
 
-use std::{cell::OnceCell, collections::BTreeMap, path::PathBuf};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde_json::Value;
 
 use super::Reason;
 use crate::{
     digest::Digest,
-    key::KeyMaterial,
+    key::{CacheKey, KeyMaterial},
+    pipeline::Declared,
     stage::Stage,
     store::{Damage, Record, Store},
 };
@@ -19,16 +24,25 @@ pub(crate) struct History {
     pipeline: String,
     /// By stage name and kind.
     last: OnceCell<BTreeMap<(String, String), Record>>,
+    evicted: OnceCell<BTreeSet<CacheKey>>,
 }
 
 impl History {
     pub(crate) fn new(store: &Store, pipeline: &str) -> Self {
-        Self { store: store.clone(), pipeline: pipeline.to_owned(), last: OnceCell::new() }
+        Self { store: store.clone(), pipeline: pipeline.to_owned(), last: OnceCell::new(), evicted: OnceCell::new() }
     }
 
     /// The last record of the stage of this name and kind. A history that cannot be read is empty: it only explains.
     pub(crate) fn last(&self, stage: &str, kind: &str) -> Option<Past<'_>> {
         self.last.get_or_init(|| self.read()).get(&(stage.to_owned(), kind.to_owned())).map(Past::from)
+    }
+
+    /// Why there is no result of this key for a stage that is made of this.
+    pub(crate) fn why(&self, declared: &Declared, key: CacheKey, material: &KeyMaterial) -> Vec<Reason> {
+        if self.evicted.get_or_init(|| self.store.evicted()).contains(&key) {
+            return vec![Reason::Evicted];
+        }
+        changes(self.last(&declared.name, declared.stage.kind()), material, &declared.stage, false)
     }
 
     fn read(&self) -> BTreeMap<(String, String), Record> {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     digest::Digest,
     pipeline::Pipeline,
-    plan::{History, Plan, Reason, StageState, changes, declared_material, key_of},
+    plan::{History, Plan, Reason, StageState, declared_material, key_of},
     store::{Found, Holder, Lookup, Record, Slot, Store},
 };
 
@@ -294,9 +294,8 @@ impl<'a> Executor<'a> {
             (Some(repair), _) => repair.clone(),
             (None, StageState::Run { key: planned, why }) if *planned == key => why.clone(),
             _ => {
-                let last = self.history.last(&declared.name, declared.stage.kind());
                 let forced = forced.then_some(Reason::Forced);
-                changes(last, &material, &declared.stage, false).into_iter().chain(forced).collect()
+                self.history.why(declared, key, &material).into_iter().chain(forced).collect()
             }
         };
         Ok(Some(Task { position, index: planned.index, key, material, why, forced, inputs }))

@@ -1,6 +1,6 @@
 //! Collection: takes away results that nothing needs any more, and what interrupted runs have left behind.
 //!
-//! A result is needed by the pipelines that are named, by a run that is going on, and by whatever was made or used within the last
+//! A result is needed by the pipelines that are named, by tags, by a run that is going on, and by whatever was made or used within the last
 //! days. No object goes that a record left behind still names, nor one that may belong to a record to come.
 
 use std::{
@@ -76,7 +76,7 @@ impl Store {
             self.drop_object(digest, object, tried, &mut collected)?;
         }
 
-        let needed = self.needed(keep);
+        let needed = self.needed(keep)?;
         let unused = unused(entries, &needed, keep.used_within, &mut collected.kept);
         for entry in unused {
             if keep.max_size > 0 && left <= keep.max_size {
@@ -96,6 +96,9 @@ impl Store {
                 }
             }
             collected.removed.push(entry);
+        }
+        if !tried && !collected.removed.is_empty() {
+            self.remember_evicted(&collected.removed.iter().map(|entry| entry.record.key).collect());
         }
         collected.left = left;
         for path in self.leftovers(keep.used_within)? {
@@ -137,16 +140,18 @@ impl Store {
         Ok(true)
     }
 
-    /// What the pipelines and the runs that are going on need, and when else a result was last used.
-    fn needed(&self, keep: &Keep) -> BTreeMap<CacheKey, Duration> {
-        let mut used: BTreeMap<CacheKey, Duration> = keep.keys.iter().map(|&key| (key, Duration::ZERO)).collect();
+    /// What the pipelines, tags and runs that are going on need, and when else a result was last used.
+    fn needed(&self, keep: &Keep) -> Result<BTreeMap<CacheKey, Duration>, StoreError> {
+        let tagged = self.tags()?.into_iter().flat_map(|tag| tag.keys);
+        let mut used: BTreeMap<CacheKey, Duration> =
+            keep.keys.iter().copied().chain(tagged).map(|key| (key, Duration::ZERO)).collect();
         for run in self.past_runs() {
             let age = if run.alive { Duration::ZERO } else { run.age };
             for key in run.keys {
                 used.entry(key).and_modify(|known| *known = age.min(*known)).or_insert(age);
             }
         }
-        used
+        Ok(used)
     }
 
     fn objects(&self) -> Result<BTreeMap<Digest, Object>, StoreError> {

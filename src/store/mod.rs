@@ -12,6 +12,7 @@ use std::{
 use crate::{digest::Digest, key::CacheKey};
 
 mod collect;
+mod evicted;
 mod files;
 mod inventory;
 mod record;
@@ -19,12 +20,16 @@ mod runs;
 mod sealed;
 mod slot;
 mod sources;
+mod tags;
+mod take_out;
 
 pub use collect::{Collected, Keep};
 pub use inventory::{Entry, Fault, Verification};
 pub use record::{Output, Provenance, Record, artifact};
 pub use runs::RunLog;
 pub use slot::{Committed, Holder, Lookup, Mark, Outcome, Slot, Work};
+pub use tags::Tag;
+pub use take_out::Copying;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,90 @@
+//! Files of a result outside of the store, under their own names.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Record, Store, StoreError};
+
+/// How a file of the store comes to be elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    /// A copy of its own, which shares its blocks with the store where the file system can (Btrfs, XFS).
+    Copy,
+    /// The same file under another name, read-only: it takes no room, and whoever writes into it spoils the store. A copy where
+    /// the file system has no hard links or is another one.
+    Link,
+}
+
+impl Store {
+    /// Puts the files of a result into a folder, which is made if it is not there, in the place of older ones of the same names.
+    pub fn take_out(&self, record: &Record, folder: &Path, copying: Copying) -> Result<Vec<PathBuf>, StoreError> {
+        fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+        let mut paths = Vec::new();
+        for (name, output) in &record.outputs {
+            let path = folder.join(name);
+            if Path::new(name).file_name() != Some(name.as_ref()) {
+                let reason = "a file's name must not lead elsewhere".to_owned();
+                return Err(StoreError::NotStorable { path, reason });
+            }
+            // Under another name first: what is there stays until the new one is complete.
+            let tmp = tempfile::tempdir_in(folder).map_err(StoreError::io("create a folder in", folder))?;
+            let new = tmp.path().join(name);
+            place(&self.object(output.digest), &new, copying).map_err(StoreError::io("write", &path))?;
+            fs::rename(&new, &path).map_err(StoreError::io("write", &path))?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+}
+
+fn place(object: &Path, new: &Path, copying: Copying) -> io::Result<()> {
+    if copying == Copying::Link && fs::hard_link(object, new).is_ok() {
+        return Ok(());
+    }
+    // Into a new file, which has not the object's read-only mode; the kernel copies, by reference where it can.
+    io::copy(&mut File::open(object)?, &mut File::create_new(new)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::{
+        super::tests::{put, store},
+        *,
+    };
+
+    #[test]
+    fn files_come_out_as_copies_to_write_into_or_as_links() {
+        let (folder, store) = store();
+        let record = put(&store, 1, "content");
+        let out = folder.path().join("out/here");
+        for (copying, linked, writable) in [(Copying::Copy, false, true), (Copying::Link, true, false)] {
+            let paths = store.take_out(&record, &out, copying).unwrap();
+            assert!(!paths.is_empty());
+            for path in paths {
+                let output = record.outputs[path.file_name().unwrap().to_str().unwrap()];
+                let (file, object) = (fs::metadata(&path).unwrap(), fs::metadata(store.object(output.digest)).unwrap());
+                assert_eq!(fs::read(&path).unwrap(), fs::read(store.object(output.digest)).unwrap());
+                assert_eq!(file.ino() == object.ino(), linked);
+                assert_eq!(file.permissions().mode() & 0o200 != 0, writable);
+            }
+        }
+        assert_eq!(fs::read_dir(&out).unwrap().count(), record.outputs.len(), "nothing else is left there");
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        let (folder, store) = store();
+        let mut record = put(&store, 1, "content");
+        let (_, output) = record.outputs.pop_first().unwrap();
+        for name in ["../escaped", "/tmp/escaped", "..", "a/b", ""] {
+            record.outputs = [(name.to_owned(), output)].into();
+            assert!(store.take_out(&record, &folder.path().join("out"), Copying::Copy).is_err(), "{name}");
+        }
+    }
+}
