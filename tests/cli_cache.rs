@@ -55,8 +55,8 @@ fn what_cannot_be_meant_is_refused() {
     let folder = bench();
     for (arguments, said) in [
         (["--keep-days=-1", "--dry-run"], "from 0"),
-        (["--max-size", "big"], "write a size, as in 500MB or 20GB"),
-        (["--max-size", "0"], "write a size"),
+        (["--max-size", "big"], "write it with its unit, as in 500MB"),
+        (["--max-size", "0"], "is no size"),
     ] {
         let output = folder.run(&[&["cache", "gc"], arguments.as_slice()].concat());
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -62,16 +62,51 @@ fn a_pipeline_runs_once_and_is_cached_then() {
     assert!(folder.print(&["cache", "verify"]).contains("all intact"));
 }
 
-#[test]
-fn a_spoilt_object_is_found_with_exit_code_5() {
-    let folder = Folder::with_pipeline();
-    folder.print(&["run", "pipeline.yaml", "events", "-q"]);
-    let record = lines(&folder.print(&["show", "pipeline.yaml", "events", "--json"])).remove(0);
+/// Puts other bytes in the place of a file of a stage's result.
+fn spoil(folder: &Folder, pipeline: &str, stage: &str) {
+    let record = lines(&folder.print(&["show", pipeline, stage, "--json"])).remove(0);
     let (_, output) = record["outputs"].as_object().unwrap().iter().next().unwrap();
     let digest = output["digest"].as_str().unwrap();
     let object = folder.path("cache/v1/objects").join(&digest[..2]).join(&digest[2..]);
     std::fs::remove_file(&object).unwrap();
     std::fs::write(&object, vec![b'x'; usize::try_from(output["size"].as_u64().unwrap()).unwrap()]).unwrap();
+}
+
+#[test]
+fn nothing_is_drawn_from_a_spoilt_evaluation_and_the_next_run_mends_it() {
+    let folder = Folder::new();
+    let pipeline = "
+name: drawn
+stages:
+  events: { kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 1, events: 900 }, coordinates: { x0: log } }
+  base:
+    kind: train_gan
+    data: events
+    generator: { layers: [4], latent: 2 }
+    discriminator: { layers: [4] }
+    steps: 20
+    batch: 8
+  evaluation: { kind: evaluate, data: events, models: [base], metrics: [chi2], bootstrap: 2 }
+";
+    std::fs::write(folder.path("pipeline.yaml"), pipeline).unwrap();
+    folder.print(&["run", "pipeline.yaml", "-q"]);
+    let plots = folder.path("results/drawn/evaluation");
+    std::fs::remove_dir_all(&plots).unwrap();
+    spoil(&folder, "pipeline.yaml", "evaluation");
+    let output = folder.run(&["run", "pipeline.yaml", "-q"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`evaluation` were corrupted"));
+    assert!(!plots.exists());
+    folder.print(&["run", "pipeline.yaml", "-q"]);
+    assert!(plots.read_dir().unwrap().count() > 0);
+    folder.print(&["cache", "verify"]);
+}
+
+#[test]
+fn a_spoilt_object_is_found_with_exit_code_5() {
+    let folder = Folder::with_pipeline();
+    folder.print(&["run", "pipeline.yaml", "events", "-q"]);
+    spoil(&folder, "pipeline.yaml", "events");
     let output = folder.run(&["cache", "verify"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stdout).contains("corrupted, set aside (events: "));

@@ -16,9 +16,10 @@ use pgan_pipe::{
     store::{Record, Store},
 };
 
-use super::{Failure, output::say};
+use super::{Failure, failure::CORRUPT, output::say};
 
-/// Shows the evaluations that are done. Plots that cannot be written are said, and are no failure of the run.
+/// Shows the evaluations that are done. Plots that cannot be written are said, and are no failure of the run; nothing is drawn from a
+/// file that is not as it was stored.
 pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet: bool) -> Result<(), Failure> {
     if !pipeline.stages.iter().any(|declared| matches!(declared.stage, Stage::Evaluate(_))) {
         return Ok(());
@@ -30,6 +31,7 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
         .filter(|stage| matches!(pipeline.stages[stage.index].stage, Stage::Aggregate(_)))
         .flat_map(|stage| stage.inputs.iter().map(|&(_, evaluation)| evaluation))
         .collect();
+    let mut corrupted = Vec::new();
     for stage in plan.stages.iter().filter(|stage| !in_study.contains(&stage.index)) {
         let StageState::Cached { record, .. } = &stage.state else { continue };
         let Declared { stage: kind, models, .. } = &pipeline.stages[stage.index];
@@ -38,6 +40,14 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
             Stage::Aggregate(study) => report::study(&record.metrics, models, study.primary, study.margin.get()),
             _ => continue,
         };
+        let damage = store.inspect(record)?;
+        if !damage.is_empty() {
+            for fault in damage.iter().filter(|fault| !fault.missing) {
+                store.set_aside(fault.digest)?;
+            }
+            corrupted.push(stage.name.as_str());
+            continue;
+        }
         let folder = Path::new("results").join(&pipeline.name).join(&stage.name);
         let written = histograms(store, record, models, &folder).and_then(|mut paths| {
             if let Stage::Aggregate(study) = kind {
@@ -55,7 +65,14 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
             Err(error) => say(&format!("warning: the plots of `{}` are not written: {error:#}", stage.name)),
         }
     }
-    Ok(())
+    if corrupted.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the results of `{}` were corrupted in the cache and have been set aside: run again to make them anew",
+        corrupted.join("`, `")
+    );
+    Err(Failure::message(CORRUPT, message))
 }
 
 /// Writes the histograms of an evaluation, and gives their paths.

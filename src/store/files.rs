@@ -36,7 +36,9 @@ fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
     let folder = to.parent().unwrap_or(Path::new("."));
     ensure_folder(folder)?;
     fs::rename(from, to).map_err(StoreError::io("write", to))?;
-    sync_folder(folder)
+    sync_folder(folder)?;
+    // The folder may have been made by a run that was cut off before it synced what names it.
+    folder.parent().map_or(Ok(()), sync_folder)
 }
 
 impl Store {
