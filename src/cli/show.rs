@@ -76,7 +76,7 @@ fn to_json(stage: &PlannedStage, pipeline: &Pipeline) -> Result<serde_json::Valu
         return Ok(line);
     };
     line["state"] = json!("cached");
-    let fields = serde_json::to_value(record).map_err(|error| Failure::new(INVALID, error))?;
+    let fields = serde_json::to_value(&**record).map_err(|error| Failure::new(INVALID, error))?;
     if let (Some(line), serde_json::Value::Object(fields)) = (line.as_object_mut(), fields) {
         line.extend(fields);
     }

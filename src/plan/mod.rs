@@ -3,9 +3,10 @@
 //! Reads the store and the source files, changes nothing. The invariant: a stage is [`Cached`](StageState::Cached) only if
 //! its key is known from the content of all its inputs and a complete record of that key exists.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use petgraph::graph::DiGraph;
+use rayon::prelude::*;
 
 use crate::{
     digest::Digest,
@@ -21,7 +22,7 @@ mod order;
 mod reason;
 mod why;
 
-use order::Ordered;
+use order::{Order, Ordered};
 
 pub use lock::{Difference, Lock, LockError, Locked};
 pub(crate) use material::material;
@@ -59,7 +60,7 @@ pub enum StageState {
         /// Its key.
         key: CacheKey,
         /// The record of its result.
-        record: Box<Record>,
+        record: Arc<Record>,
     },
     /// It runs.
     Run {
@@ -133,7 +134,34 @@ impl Plan {
         let order = order::order(pipeline, targets, force)?;
         let history = History::new(store, &pipeline.name);
         let mut planner = Planner { pipeline, store, force, history, artifacts: BTreeMap::new() };
-        let stages = order.stages.into_iter().map(|stage| planner.stage(stage)).collect::<Result<_, _>>()?;
+        let mut states: Vec<Option<StageState>> = order.stages.iter().map(|_| None).collect();
+        // What a stage takes stands in an earlier generation: the stages of one are looked up side by side.
+        for generation in generations(&order) {
+            let find = |&position: &usize| planner.state(&order.stages[position]);
+            let found: Vec<Result<StageState, PlanError>> = if generation.len() < SIDE_BY_SIDE {
+                generation.iter().map(find).collect()
+            } else {
+                generation.par_iter().with_min_len(SIDE_BY_SIDE).map(find).collect()
+            };
+            for (position, state) in generation.into_iter().zip(found) {
+                let state = state?;
+                if let StageState::Cached { record, .. } = &state {
+                    planner.artifacts.insert(order.stages[position].index, record.artifact());
+                }
+                states[position] = Some(state);
+            }
+        }
+        let stage = |(Ordered { index, inputs }, state): (Ordered, Option<StageState>)| {
+            let declared = &pipeline.stages[index];
+            Some(PlannedStage {
+                index,
+                name: declared.name.clone(),
+                kind: declared.stage.kind(),
+                inputs,
+                state: state?,
+            })
+        };
+        let stages = order.stages.into_iter().zip(states).filter_map(stage).collect();
         Ok(Self { stages, graph: order.graph })
     }
 
@@ -148,7 +176,25 @@ impl Plan {
     }
 }
 
-/// Finds the states of stages, one after another in an order in which they can run.
+/// Fewer stages are looked up sooner by one thread than by several.
+const SIDE_BY_SIDE: usize = 16;
+
+/// The stages by position, those first that take nothing, then those that take from them alone, and so on.
+fn generations(order: &Order) -> Vec<Vec<usize>> {
+    let mut ages: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut generations: Vec<Vec<usize>> = Vec::new();
+    for (position, Ordered { index, inputs }) in order.stages.iter().enumerate() {
+        let age = inputs.iter().filter_map(|(_, input)| ages.get(input)).map(|age| age + 1).max().unwrap_or(0);
+        ages.insert(*index, age);
+        if generations.len() == age {
+            generations.push(Vec::new());
+        }
+        generations[age].push(position);
+    }
+    generations
+}
+
+/// Finds the states of stages whose inputs have theirs.
 struct Planner<'a> {
     pipeline: &'a Pipeline,
     store: &'a Store,
@@ -159,22 +205,14 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn stage(&mut self, Ordered { index, inputs }: Ordered) -> Result<PlannedStage, PlanError> {
-        let declared = &self.pipeline.stages[index];
-        let state = self.state(declared, &inputs)?;
-        if let StageState::Cached { record, .. } = &state {
-            self.artifacts.insert(index, record.artifact());
-        }
-        Ok(PlannedStage { index, name: declared.name.clone(), kind: declared.stage.kind(), inputs, state })
-    }
-
-    fn state(&self, declared: &Declared, ports: &[(&'static str, usize)]) -> Result<StageState, PlanError> {
+    fn state(&self, Ordered { index, inputs: ports }: &Ordered) -> Result<StageState, PlanError> {
+        let declared = &self.pipeline.stages[*index];
         let forced = self.force.contains(&declared.name);
         let (mut inputs, mut waits_for) = (BTreeMap::<String, Vec<Digest>>::new(), Vec::new());
-        for &(role, index) in ports {
-            match self.artifacts.get(&index) {
-                Some(artifact) => inputs.entry(role.to_owned()).or_default().push(*artifact),
-                None => waits_for.push((role, self.pipeline.stages[index].name.clone())),
+        for (role, index) in ports {
+            match self.artifacts.get(index) {
+                Some(artifact) => inputs.entry((*role).to_owned()).or_default().push(*artifact),
+                None => waits_for.push((*role, self.pipeline.stages[*index].name.clone())),
             }
         }
         // A role is compared as a whole: one input that is not known hides it.

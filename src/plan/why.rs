@@ -1,9 +1,9 @@
 //! Why a stage runs: what differs from the last run of the stage of the same name, kind and pipeline.
 
 use std::{
-    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use serde_json::Value;
@@ -23,13 +23,13 @@ pub(crate) struct History {
     store: Store,
     pipeline: String,
     /// By stage name and kind.
-    last: OnceCell<BTreeMap<(String, String), Record>>,
-    evicted: OnceCell<BTreeSet<CacheKey>>,
+    last: OnceLock<BTreeMap<(String, String), Record>>,
+    evicted: OnceLock<BTreeSet<CacheKey>>,
 }
 
 impl History {
     pub(crate) fn new(store: &Store, pipeline: &str) -> Self {
-        Self { store: store.clone(), pipeline: pipeline.to_owned(), last: OnceCell::new(), evicted: OnceCell::new() }
+        Self { store: store.clone(), pipeline: pipeline.to_owned(), last: OnceLock::new(), evicted: OnceLock::new() }
     }
 
     /// The last record of the stage of this name and kind. A history that cannot be read is empty: it only explains.

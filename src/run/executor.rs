@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc::{Sender, channel},
     },
@@ -42,7 +42,7 @@ enum Phase {
     },
     Running(Grant),
     Done {
-        record: Box<Record>,
+        record: Arc<Record>,
         ran: bool,
     },
     Failed,
@@ -120,7 +120,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn cached(&mut self, position: usize, record: Box<Record>) {
+    fn cached(&mut self, position: usize, record: Arc<Record>) {
         if self.contradicts_lock(position, &record) {
             return;
         }
@@ -261,13 +261,13 @@ impl<'a> Executor<'a> {
     }
 
     /// The inputs of a stage: role, position and record; `None` if one is not there yet.
-    fn inputs(&self, position: usize) -> Option<Vec<(&'static str, usize, Record)>> {
+    fn inputs(&self, position: usize) -> Option<Vec<(&'static str, usize, Arc<Record>)>> {
         let inputs = self.plan.stages[position].inputs.iter();
         inputs
             .map(|(role, index)| {
                 let producer = *self.positions.get(index)?;
                 match &self.phases[producer] {
-                    Phase::Done { record, .. } => Some((*role, producer, (**record).clone())),
+                    Phase::Done { record, .. } => Some((*role, producer, Arc::clone(record))),
                     _ => None,
                 }
             })
@@ -275,7 +275,11 @@ impl<'a> Executor<'a> {
     }
 
     /// The task of a stage, now that its inputs and so its key are known; `None` if it is cached.
-    fn task(&mut self, position: usize, inputs: Vec<(&'static str, usize, Record)>) -> Result<Option<Task>, RunError> {
+    fn task(
+        &mut self,
+        position: usize,
+        inputs: Vec<(&'static str, usize, Arc<Record>)>,
+    ) -> Result<Option<Task>, RunError> {
         let Shared { pipeline, store, options, .. } = self.shared;
         let planned = &self.plan.stages[position];
         let declared = &pipeline.stages[planned.index];

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::Sender,
     },
@@ -59,7 +59,7 @@ pub(super) struct Task {
     pub(super) why: Vec<Reason>,
     pub(super) forced: bool,
     /// The role of each input, the position in the plan of the stage that made it, and its record.
-    pub(super) inputs: Vec<(&'static str, usize, Record)>,
+    pub(super) inputs: Vec<(&'static str, usize, Arc<Record>)>,
 }
 
 /// What the threads of stages tell the executor.
@@ -71,7 +71,7 @@ pub(super) enum Report {
 /// How a stage ended.
 pub(super) enum Ending {
     /// It ran, and its result is stored.
-    Ran(Box<Record>),
+    Ran(Arc<Record>),
     /// Files of its inputs are corrupted, and were set aside: these stages (by position) must run again.
     Damaged(BTreeMap<usize, Vec<Reason>>),
     /// It failed.
@@ -163,7 +163,7 @@ impl Running<'_> {
             seconds,
             metrics: named_metrics(&self.declared.models, &committed.record.metrics),
         });
-        Ok(Ending::Ran(Box::new(committed.record)))
+        Ok(Ending::Ran(Arc::new(committed.record)))
     }
 
     fn tell(&self, event: Event) {

@@ -7,6 +7,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{digest::Digest, key::CacheKey};
@@ -78,9 +79,9 @@ fn advice(error: &io::Error) -> &'static str {
 #[derive(Clone, Debug)]
 pub enum Found {
     /// A record whose objects are all there, at their sizes.
-    Complete(Box<Record>),
+    Complete(Arc<Record>),
     /// A record whose objects are not all there.
-    Damaged(Box<Record>, Vec<Damage>),
+    Damaged(Arc<Record>, Vec<Damage>),
     /// No record that this program can read.
     Absent,
 }
@@ -159,7 +160,7 @@ impl Store {
                 Err(error) => return Err(StoreError::io("read", &path)(error)),
             }
         }
-        let record = Box::new(record);
+        let record = Arc::new(record);
         Ok(if damage.is_empty() { Found::Complete(record) } else { Found::Damaged(record, damage) })
     }
 

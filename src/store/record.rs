@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -103,9 +104,25 @@ impl Record {
 
 /// Reads a record file; `None` if there is none that is intact, of this version and of this key.
 pub(super) fn read(path: &Path, key: CacheKey) -> Result<Option<Record>, StoreError> {
-    match fs::read(path) {
-        Ok(text) => Ok(Record::from_text(&text).filter(|record| record.key == key)),
+    match read_file(path) {
+        Ok(record) => Ok(record.filter(|record| record.key == key)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::io("read", path)(error)),
     }
+}
+
+/// Nearly all records fit.
+const USUAL: usize = 8192;
+
+/// Reads a record by one call of the system where that suffices: a run of many cached stages does little else.
+fn read_file(path: &Path) -> io::Result<Option<Record>> {
+    let mut file = File::open(path)?;
+    let mut text = vec![0; USUAL];
+    let read = file.read(&mut text)?;
+    text.truncate(read);
+    if let Some(record) = Record::from_text(&text) {
+        return Ok(Some(record));
+    }
+    file.read_to_end(&mut text)?;
+    Ok(Record::from_text(&text))
 }

@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -27,7 +28,7 @@ const CHECKPOINTS: &str = "checkpoints";
 #[derive(Debug)]
 pub enum Lookup {
     /// The result is there.
-    Hit(Box<Record>),
+    Hit(Arc<Record>),
     /// There is no result, and this is the right to make it.
     Miss(Slot),
     /// Another run is at work on it; look again later.
@@ -320,7 +321,7 @@ impl Slot {
         let (kept, differed) = match self.store.find(self.key)? {
             Found::Complete(first) => {
                 let differed = first.outputs != record.outputs;
-                ((!self.replaces).then_some(*first), differed)
+                ((!self.replaces).then(|| Arc::unwrap_or_clone(first)), differed)
             }
             _ => (None, false),
         };

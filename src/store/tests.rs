@@ -257,7 +257,7 @@ fn threads_that_race_for_a_key_leave_one_record_and_never_an_error() {
                     barrier.wait();
                     loop {
                         match store.lookup(key(1)).unwrap() {
-                            Lookup::Hit(record) => return *record,
+                            Lookup::Hit(record) => return Arc::unwrap_or_clone(record),
                             Lookup::Busy(_) => thread::yield_now(),
                             Lookup::Miss(slot) => {
                                 fill(&slot, "m");

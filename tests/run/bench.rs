@@ -116,7 +116,7 @@ impl Bench {
     pub(crate) fn record(&self, yaml: &str, stage: &str) -> Record {
         let plan = Plan::make(&self.pipeline(yaml), &self.store, &[], &[]).unwrap();
         match plan.stages.into_iter().find(|planned| planned.name == stage).unwrap().state {
-            StageState::Cached { record, .. } => *record,
+            StageState::Cached { record, .. } => Arc::unwrap_or_clone(record),
             state => panic!("`{stage}` is not cached: {state:?}"),
         }
     }
