@@ -81,8 +81,20 @@ impl KeyMaterial {
 
     /// The canonical encoding, as it is hashed: for people who want to know why two keys differ.
     pub fn canonical(&self) -> Result<String, KeyError> {
-        let value = serde_json::to_value(self).map_err(|error| KeyError::NotCanonical(error.to_string()))?;
-        canonical(&value)
+        let Self { format, kind, version, parameters, seed, inputs, sources } = self;
+        let part = |map: serde_json::Result<Value>| match map {
+            Ok(value) => canonical(&value),
+            Err(error) => Err(KeyError::NotCanonical(error.to_string())),
+        };
+        // The fields, sorted by name like all others.
+        let mut text = format!("{{\"format\":{format},\"inputs\":{}", part(serde_json::to_value(inputs))?);
+        text.push_str(",\"kind\":");
+        write_string(&mut text, kind);
+        text.push_str(",\"parameters\":");
+        write_value(&mut text, parameters)?;
+        let sources = part(serde_json::to_value(sources))?;
+        text += &format!(",\"seed\":{seed},\"sources\":{sources},\"version\":{version}}}");
+        Ok(text)
     }
 
     /// The key of all trainings that differ from this one in their `steps` alone. No stage has it: its own lacks nothing.
@@ -124,7 +136,9 @@ fn write_value(out: &mut String, value: &Value) -> Result<(), KeyError> {
         }
         Value::Object(fields) => {
             out.push('{');
-            for (i, (name, field)) in fields.iter().collect::<BTreeMap<_, _>>().into_iter().enumerate() {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            for (i, (name, field)) in fields.into_iter().enumerate() {
                 if i > 0 {
                     out.push(',');
                 }
@@ -153,17 +167,17 @@ fn write_number(out: &mut String, number: &serde_json::Number) -> Result<(), Key
 
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            control if control < ' ' => {
-                // Writing into a string cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            other => out.push(other),
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f)) {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            special @ (b'"' | b'\\') => out.extend(['\\', char::from(special)]),
+            // Writing into a string cannot fail.
+            control => drop(write!(out, "\\u{control:04x}")),
         }
+        rest = &rest[at + 1..];
     }
+    out.push_str(rest);
     out.push('"');
 }
 

@@ -132,7 +132,7 @@ pub fn run(
     let stored: BTreeSet<CacheKey> = stored.collect();
     log.needs(&stored);
     preflight(pipeline, &plan, &options.capacity)?;
-    executor::execute(pipeline, store, options, &plan, &mut |event| {
+    let summary = executor::execute(pipeline, store, options, &plan, &mut |event| {
         // What the plan found stored is in the log already, and progress is in the logs of the stages.
         let known = match event {
             Event::StageProgress { .. } => true,
@@ -143,7 +143,10 @@ pub fn run(
             log.write(event);
         }
         on_event(event);
-    })
+    });
+    // Thousands of records take a while to be taken apart, and nobody needs to wait for that.
+    rayon::spawn(move || drop(plan));
+    summary
 }
 
 /// What to do about a lock that does not fit.

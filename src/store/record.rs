@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -83,8 +84,12 @@ impl Record {
 /// The digest of an artifact: of the names of its files and their content.
 pub fn artifact(outputs: &BTreeMap<String, Output>) -> Digest {
     // The length keeps a name with a line break from posing as two files.
-    let lines = outputs.iter().map(|(name, output)| format!("{} {name} {}\n", name.len(), output.digest));
-    Digest::of(lines.fold("artifact 1\n".to_owned(), |text, line| text + &line).as_bytes())
+    let mut text = "artifact 1\n".to_owned();
+    for (name, output) in outputs {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{} {name} {}", name.len(), output.digest);
+    }
+    Digest::of(text.as_bytes())
 }
 
 /// The version of the record files that this program writes and reads.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Store, files};
 use crate::key::CacheKey;
@@ -27,6 +27,12 @@ pub struct RunLog {
     file: Option<File>,
     /// Held until the run has said what it needs: no collection begins meanwhile.
     planning: Option<File>,
+}
+
+#[derive(Serialize)]
+struct Planned<'a> {
+    event: &'static str,
+    needs: &'a BTreeSet<CacheKey>,
 }
 
 /// A run that has left a log.
@@ -109,7 +115,7 @@ impl RunLog {
 
     /// Writes which stored results the run needs. From here on they are safe from a collection.
     pub fn needs(&mut self, keys: &BTreeSet<CacheKey>) {
-        self.write(&json!({ "event": "run_planned", "needs": keys }));
+        self.write(&Planned { event: "run_planned", needs: keys });
         self.planning = None;
     }
 }
