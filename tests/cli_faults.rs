@@ -190,7 +190,11 @@ impl SmallDisk {
     }
 
     fn grow(&self) {
-        assert!(mount(&["-o", "remount,size=64m,nr_inodes=10000"], &self.0));
+        self.remount("size=64m,nr_inodes=10000");
+    }
+
+    fn remount(&self, options: &str) {
+        assert!(mount(&["-o", &format!("remount,{options}")], &self.0));
     }
 }
 
@@ -261,6 +265,28 @@ fn a_disk_without_room_for_another_file_is_named_and_not_blamed_on_the_worker() 
         folder.print(&["cache", "verify", "--cache", "disk/cache"]);
     }
     assert!(codes.contains(&1) && codes.contains(&3), "{codes:?}");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_gives_what_it_has_and_is_named_where_more_is_needed() {
+    let folder = bench();
+    let Some(disk) = SmallDisk::mount(&folder, "size=64m") else { return };
+    assert_eq!(complete(&folder, RUN_ON_DISK).len(), 3);
+    disk.remount("ro");
+    assert!(complete(&folder, RUN_ON_DISK).is_empty(), "all is cached");
+    for arguments in [&["plan", "pipeline.yaml"], &["status", "pipeline.yaml"], &["cache", "ls"], &["cache", "verify"]]
+    {
+        folder.print(&[&arguments[..], &["--cache", "disk/cache"]].concat());
+    }
+    for more in [["--set", "frozen.seed=2"], ["--force", "frozen"]] {
+        let output = folder.run(&[RUN_ON_DISK, &more].concat());
+        let said = error_of(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("disk/cache") && said.contains("Read-only") && said.contains("--cache"), "{said}");
+    }
+    disk.remount("rw");
+    assert_eq!(complete(&folder, &[RUN_ON_DISK, &["--set", "frozen.seed=2"]].concat()), ["frozen"]);
+    folder.print(&["cache", "verify", "--cache", "disk/cache"]);
 }
 
 /// Flips a bit of a file of a stage's result, in the store.
