@@ -86,15 +86,13 @@ impl KeyMaterial {
             Ok(value) => canonical(&value),
             Err(error) => Err(KeyError::NotCanonical(error.to_string())),
         };
+        let (inputs, sources) = (part(serde_json::to_value(inputs))?, part(serde_json::to_value(sources))?);
+        let (kind, parameters) = (canonical(&Value::from(kind.as_str()))?, canonical(parameters)?);
         // The fields, sorted by name like all others.
-        let mut text = format!("{{\"format\":{format},\"inputs\":{}", part(serde_json::to_value(inputs))?);
-        text.push_str(",\"kind\":");
-        write_string(&mut text, kind);
-        text.push_str(",\"parameters\":");
-        write_value(&mut text, parameters)?;
-        let sources = part(serde_json::to_value(sources))?;
-        text += &format!(",\"seed\":{seed},\"sources\":{sources},\"version\":{version}}}");
-        Ok(text)
+        Ok(format!(
+            "{{\"format\":{format},\"inputs\":{inputs},\"kind\":{kind},\"parameters\":{parameters},\"seed\":{seed},\
+             \"sources\":{sources},\"version\":{version}}}"
+        ))
     }
 
     /// The key of all trainings that differ from this one in their `steps` alone. No stage has it: its own lacks nothing.

@@ -10,8 +10,8 @@ use std::{
 use anyhow::Context;
 use pgan_pipe::{
     pipeline::{Declared, Pipeline},
-    plan::{Plan, StageState},
     report::{self, Evaluation, plot},
+    run::Summary,
     stage::Stage,
     store::{Record, Store},
 };
@@ -20,21 +20,15 @@ use super::{Failure, failure::CORRUPT, output::say};
 
 /// Shows the evaluations that are done. Plots that cannot be written are said, and are no failure of the run; nothing is drawn from a
 /// file that is not as it was stored.
-pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet: bool) -> Result<(), Failure> {
-    if !pipeline.stages.iter().any(|declared| matches!(declared.stage, Stage::Evaluate(_))) {
-        return Ok(());
-    }
-    let plan = Plan::make(pipeline, store, targets, &[])?;
-    let in_study: HashSet<usize> = plan
-        .stages
-        .iter()
-        .filter(|stage| matches!(pipeline.stages[stage.index].stage, Stage::Aggregate(_)))
-        .flat_map(|stage| stage.inputs.iter().map(|&(_, evaluation)| evaluation))
+pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet: bool) -> Result<(), Failure> {
+    let done = || pipeline.stages.iter().filter_map(|stage| Some((stage, summary.results.get(&stage.name)?)));
+    let in_study: HashSet<&str> = done()
+        .filter(|(declared, _)| matches!(declared.stage, Stage::Aggregate(_)))
+        .flat_map(|(declared, _)| declared.stage.ports().into_iter().map(|port| port.reference))
         .collect();
     let mut corrupted = Vec::new();
-    for stage in plan.stages.iter().filter(|stage| !in_study.contains(&stage.index)) {
-        let StageState::Cached { record, .. } = &stage.state else { continue };
-        let Declared { stage: kind, models, .. } = &pipeline.stages[stage.index];
+    for (declared, record) in done().filter(|(declared, _)| !in_study.contains(declared.name.as_str())) {
+        let Declared { name, stage: kind, models, .. } = declared;
         let text = match kind {
             Stage::Evaluate(_) => report::summary(&record.metrics, models),
             Stage::Aggregate(study) => report::study(&record.metrics, models, study.primary, study.margin.get()),
@@ -45,10 +39,10 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
             for fault in damage.iter().filter(|fault| !fault.missing) {
                 store.set_aside(fault.digest)?;
             }
-            corrupted.push(stage.name.as_str());
+            corrupted.push(name.as_str());
             continue;
         }
-        let folder = Path::new("results").join(&pipeline.name).join(&stage.name);
+        let folder = Path::new("results").join(&pipeline.name).join(name);
         let written = histograms(store, record, models, &folder).and_then(|mut paths| {
             if let Stage::Aggregate(study) = kind {
                 let svg = plot::paired_plot(&record.metrics, models, study.primary, study.margin.get())?;
@@ -57,12 +51,12 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, targets: &[String], quiet
             Ok(paths)
         });
         if !quiet {
-            say(&format!("\n{}\n{text}", stage.name));
+            say(&format!("\n{name}\n{text}"));
         }
         match written {
             Ok(paths) if !quiet => paths.iter().for_each(|path| say(&format!("plot: {}", path.display()))),
             Ok(_) => {}
-            Err(error) => say(&format!("warning: the plots of `{}` are not written: {error:#}", stage.name)),
+            Err(error) => say(&format!("warning: the plots of `{name}` are not written: {error:#}")),
         }
     }
     if corrupted.is_empty() {

@@ -114,7 +114,7 @@ impl Run {
             RunError::Plan(error) => Failure::of_plan(&pipeline, error),
             error => error.into(),
         })?;
-        results::show(&pipeline, &store, &self.targets, self.quiet)?;
+        results::show(&pipeline, &store, &summary, self.quiet)?;
         if self.lock && summary.failed.is_empty() {
             self.write_lock(&pipeline, &store)?;
         }

@@ -71,6 +71,8 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
             mistakes.push(suggest(Diagnostic::new(message, entry.place).label("unknown key"), &entry.key, &TOP));
         }
     }
+    // Taken out: they are most of the file, and become the stages without a copy.
+    let (mut stages, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.key == "stages");
     let take = |key: &str| entries.iter().find(|entry| entry.key == key);
     let no_params = Node::new(Value::Map(Vec::new()), Place::Whole);
     let params = section(take("params"), &no_params, mistakes);
@@ -97,21 +99,23 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
             );
         }
     }
-    let Some(stages) = take("stages") else {
+    let Some(stages) = stages.pop() else {
         mistakes.push(
             Diagnostic::new("the pipeline has no `stages`", place)
                 .help("`pgan-pipe init` writes a pipeline to start from"),
         );
         return Draft { name, replicas, stages: Vec::new() };
     };
-    let entries = section(Some(stages), &no_params, mistakes);
-    if entries.is_empty() && matches!(stages.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null)) {
-        mistakes.push(Diagnostic::new("the pipeline has no stages", stages.place).label("nothing to run"));
+    let place = stages.place;
+    if section(Some(&stages), &no_params, mistakes).is_empty()
+        && matches!(stages.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null))
+    {
+        mistakes.push(Diagnostic::new("the pipeline has no stages", place).label("nothing to run"));
     }
+    let entries = if let Value::Map(entries) = stages.value.value { entries } else { Vec::new() };
     let stages = entries
-        .iter()
-        .map(|entry| {
-            let mut entry = entry.clone();
+        .into_iter()
+        .map(|mut entry| {
             parameters.put_in(&mut entry.value, mistakes);
             draft_stage(entry, seed, mistakes)
         })

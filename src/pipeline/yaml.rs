@@ -3,7 +3,7 @@
 //! It drives the library's event parser: that gives the bytes of every key and value, both places of a repeated key, and a
 //! tight bound on what aliases may expand to. What comes out is bounded by [`MAX_NODES`] and [`MAX_DEPTH`], whatever goes in.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle, Tag};
 
@@ -36,6 +36,9 @@ pub(super) fn read(text: &str) -> (Option<Node>, Vec<Diagnostic>) {
     }
 }
 
+/// Fewer keys of a map are compared one by one.
+const FEW: usize = 16;
+
 type Fatal = Box<Diagnostic>;
 
 /// A list or map whose end has not come yet.
@@ -50,7 +53,13 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashMap<String, Place>, key: Option<(String, Place)>, merges: Vec<Node> },
+    /// The keys seen so far are listed apart once there are many.
+    Map {
+        entries: Vec<Entry>,
+        seen: HashMap<String, Place>,
+        key: Option<(String, Place)>,
+        merges: Vec<Node>,
+    },
 }
 
 /// A node that aliases may repeat.
@@ -179,8 +188,8 @@ impl Builder {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let value = match open.content {
             Content::Sequence(items) => Value::Sequence(items),
-            Content::Map { mut entries, seen, merges, .. } => {
-                merge(&mut entries, &seen, merges)?;
+            Content::Map { mut entries, merges, .. } => {
+                merge(&mut entries, merges)?;
                 Value::Map(entries)
             }
         };
@@ -239,17 +248,24 @@ impl Builder {
                     if node.place.is_empty() {
                         node.place = at;
                     }
-                    match seen.entry(name.clone()) {
-                        hash_map::Entry::Vacant(vacant) => {
-                            vacant.insert(at);
-                            entries.push(Entry { key: name, place: at, value: node });
+                    let first = if entries.len() < FEW {
+                        entries.iter().find(|entry| entry.key == name).map(|entry| entry.place)
+                    } else {
+                        if seen.is_empty() {
+                            seen.extend(entries.iter().map(|entry| (entry.key.clone(), entry.place)));
                         }
-                        hash_map::Entry::Occupied(first) => self.mistakes.push(
-                            Diagnostic::new(format!("the key `{}` occurs twice", super::node::shorten(&name)), at)
-                                .label("again here")
-                                .also(*first.get(), "first here")
-                                .help("keep one of them"),
-                        ),
+                        seen.insert(name.clone(), at)
+                    };
+                    match first {
+                        None => entries.push(Entry { key: name, place: at, value: node }),
+                        Some(first) => {
+                            self.mistakes.push(
+                                Diagnostic::new(format!("the key `{}` occurs twice", super::node::shorten(&name)), at)
+                                    .label("again here")
+                                    .also(first, "first here")
+                                    .help("keep one of them"),
+                            );
+                        }
                     }
                 }
             },
@@ -259,8 +275,11 @@ impl Builder {
 }
 
 /// Adds the entries of `<<: *defaults` that the map does not have itself.
-fn merge(entries: &mut Vec<Entry>, seen: &HashMap<String, Place>, merges: Vec<Node>) -> Result<(), Fatal> {
-    let mut have: std::collections::HashSet<String> = seen.keys().cloned().collect();
+fn merge(entries: &mut Vec<Entry>, merges: Vec<Node>) -> Result<(), Fatal> {
+    if merges.is_empty() {
+        return Ok(());
+    }
+    let mut have: std::collections::HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     for node in merges {
         let place = node.place;
         let nodes = if let Value::Sequence(items) = node.value { items } else { vec![node] };

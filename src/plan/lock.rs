@@ -18,7 +18,7 @@ use crate::{
     key::{CacheKey, KeyMaterial},
     pipeline::{Declared, Pipeline},
     stage::{Metrics, nearest},
-    store::{Output, Record, Store, artifact},
+    store::{Output, Provenance, Record, Store, artifact},
 };
 
 /// The version of the lock files that this program writes and reads.
@@ -244,32 +244,27 @@ impl Lock {
             let (old, new) = (locked.outputs.get(name), record.outputs.get(name));
             (old != new).then(|| format!("`{name}` is {}, locked is {}", short(new), short(old)))
         });
-        let mut message = format!("it gave another result than the lock has: {}", files.collect::<Vec<_>>().join(", "));
-        let metrics: Vec<String> = locked
-            .metrics
-            .iter()
-            .filter_map(|(name, old)| {
-                let new = record.metrics.get(name).filter(|new| *new != old)?;
-                Some(format!("\n  {name} {old} → {new}"))
-            })
-            .collect();
-        message.extend(metrics.iter().take(LISTED).cloned());
-        if metrics.len() > LISTED {
-            message += &format!("\n  and {} more metrics", metrics.len() - LISTED);
+        let files = files.collect::<Vec<_>>().join(", ");
+        let changed = locked.metrics.iter().filter_map(|(name, old)| {
+            let new = record.metrics.get(name).filter(|new| *new != old)?;
+            Some(format!("  {name} {old} → {new}"))
+        });
+        let mut lines: Vec<String> = changed.collect();
+        if lines.len() > LISTED {
+            let more = lines.split_off(LISTED).len();
+            lines.push(format!("  and {more} more metrics"));
         }
-        let how = &record.provenance;
-        let here = (&how.version, &how.device, &how.host);
-        if here == (&locked.program, &locked.device, &locked.host) {
-            message += "\nprogram, device and kind of machine are the same: is the device deterministic?";
+        let Provenance { version, device, host, .. } = &record.provenance;
+        lines.push(if (version, device, host) == (&locked.program, &locked.device, &locked.host) {
+            "program, device and kind of machine are the same: is the device deterministic?".to_owned()
         } else {
-            let Locked { program, device, host, .. } = locked;
-            message += &format!(
-                "\nlocked by pgan-pipe {program} on {device}, {host}; this is {} on {}, {}",
-                here.0, here.1, here.2
-            );
-        }
-        message += "\nit stays in the cache: a run without `--locked` goes on with it";
-        Some(message)
+            let Locked { program, device: on, host: of, .. } = locked;
+            format!("locked by pgan-pipe {program} on {on}, {of}; this is {version} on {device}, {host}")
+        });
+        let lines = lines.join("\n");
+        Some(format!(
+            "it gave another result than the lock has: {files}\n{lines}\nit stays in the cache: a run without `--locked` goes on with it"
+        ))
     }
 }
 

@@ -365,6 +365,9 @@ impl<'a> Executor<'a> {
     fn finish(self, clock: Instant) -> Summary {
         let mut summary = Summary::default();
         for (stage, phase) in self.plan.stages.iter().zip(&self.phases) {
+            if let Phase::Done { record, .. } = phase {
+                summary.results.insert(stage.name.clone(), Arc::clone(record));
+            }
             let list = match phase {
                 Phase::Done { ran: true, .. } => &mut summary.ran,
                 Phase::Done { ran: false, .. } => &mut summary.cached,
@@ -374,7 +377,7 @@ impl<'a> Executor<'a> {
             list.push(stage.name.clone());
         }
         summary.seconds = clock.elapsed().as_secs_f64();
-        let Summary { ran, cached, failed, cancelled, seconds } = summary.clone();
+        let Summary { ran, cached, failed, cancelled, seconds, .. } = summary.clone();
         (self.on_event)(&Event::RunFinished { ran, cached, failed, cancelled, seconds });
         summary
     }

@@ -4,7 +4,7 @@
 //! the number of workers and the commit to the store; a worker only reads objects and writes files into its folder.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
@@ -19,7 +19,7 @@ use crate::{
     pipeline::{ByteSize, Pipeline, PipelineError},
     plan::{Difference, Lock, Plan, PlanError, StageState},
     stage::Problem,
-    store::{Store, StoreError},
+    store::{Record, Store, StoreError},
 };
 
 mod budget;
@@ -70,6 +70,8 @@ pub struct Summary {
     pub failed: Vec<String>,
     /// Stages that did not start because of a failure.
     pub cancelled: Vec<String>,
+    /// The results of all stages that have one.
+    pub results: BTreeMap<String, Arc<Record>>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -87,7 +89,7 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The pipeline or its sources are not what its lock says.
-    #[error("the pipeline is not as its lock says:{}\n{advice}", differences.iter().map(|d| format!("\n  {d}")).collect::<String>())]
+    #[error("the pipeline is not as its lock says:\n{}\n{advice}", lines(differences))]
     NotAsLocked {
         /// What differs.
         differences: Vec<Difference>,
@@ -147,6 +149,10 @@ pub fn run(
     // Thousands of records take a while to be taken apart, and nobody needs to wait for that.
     rayon::spawn(move || drop(plan));
     summary
+}
+
+fn lines(differences: &[Difference]) -> String {
+    differences.iter().map(|difference| format!("  {difference}")).collect::<Vec<_>>().join("\n")
 }
 
 /// What to do about a lock that does not fit.
