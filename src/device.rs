@@ -15,6 +15,16 @@ pub enum DeviceName {
     Libtorch,
     /// libtorch on the CUDA device of this index, or on whichever is free.
     LibtorchCuda(Option<usize>),
+    /// The best that works: CUDA where there is a GPU for it, else [`Cpu`](Self::Cpu).
+    Auto,
+}
+
+impl DeviceName {
+    /// The best of devices that work.
+    pub fn best(works: impl IntoIterator<Item = Self>) -> Self {
+        let gpu = works.into_iter().any(|device| matches!(device, Self::LibtorchCuda(_)));
+        if gpu { Self::LibtorchCuda(None) } else { Self::Cpu }
+    }
 }
 
 /// Why a device cannot be used.
@@ -22,7 +32,7 @@ pub enum DeviceName {
 pub enum DeviceError {
     /// The name is none of the known ones.
     #[error(
-        "unknown device `{0}`: expected `cpu`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:N` (see `pgan-pipe devices`)"
+        "unknown device `{0}`: expected `cpu`, `libtorch`, `libtorch-cuda`, `libtorch-cuda:N` or `auto` (see `pgan-pipe devices`)"
     )]
     Unknown(String),
     /// The device exists, but not in this build or on this machine.
@@ -43,6 +53,7 @@ impl fmt::Display for DeviceName {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Libtorch => f.write_str("libtorch"),
+            Self::Auto => f.write_str("auto"),
             Self::LibtorchCuda(None) => f.write_str("libtorch-cuda"),
             Self::LibtorchCuda(Some(index)) => write!(f, "libtorch-cuda:{index}"),
         }
@@ -55,6 +66,7 @@ impl FromStr for DeviceName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "cpu" => Ok(Self::Cpu),
+            "auto" => Ok(Self::Auto),
             "libtorch" => Ok(Self::Libtorch),
             "libtorch-cuda" => Ok(Self::LibtorchCuda(None)),
             _ => text

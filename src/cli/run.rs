@@ -52,7 +52,7 @@ pub(super) struct Run {
     /// Stages to bring up to date, with all that they need; all by default
     #[arg(value_name = "STAGE")]
     targets: Vec<String>,
-    /// cpu, libtorch, libtorch-cuda (stages spread over the GPUs) or libtorch-cuda:N; see `pgan-pipe devices`
+    /// cpu, libtorch, libtorch-cuda (stages spread over the GPUs), libtorch-cuda:N, or auto; see `pgan-pipe devices`
     #[arg(long, default_value_t)]
     device: DeviceName,
     /// Stages that may run at once; as many as there are threads by default

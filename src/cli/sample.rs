@@ -44,7 +44,7 @@ pub(super) struct Sample {
     /// The same seed gives the same events
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
     seed: u64,
-    /// cpu, libtorch, libtorch-cuda or libtorch-cuda:N
+    /// cpu, libtorch, libtorch-cuda, libtorch-cuda:N or auto
     #[arg(long, default_value_t)]
     device: DeviceName,
     #[command(flatten)]

@@ -30,6 +30,10 @@ pub fn devices() -> Vec<Found> {
 pub fn open(device: DeviceName) -> Result<Device, DeviceError> {
     let unavailable = |reason| DeviceError::Unavailable { device, reason };
     match device {
+        DeviceName::Auto => {
+            let works = devices().into_iter().filter(|found| found.status.is_ok());
+            open(DeviceName::best(works.map(|found| found.device)))
+        }
         DeviceName::Cpu => Ok(Device::flex()),
         DeviceName::Libtorch => libtorch().map_err(unavailable).and_then(|_| torch_device(device)),
         DeviceName::LibtorchCuda(index) => {
@@ -92,7 +96,7 @@ mod torch {
     pub(super) fn torch_device(device: DeviceName) -> Result<Device, DeviceError> {
         Ok(match device {
             DeviceName::LibtorchCuda(index) => Device::libtorch_cuda(index.unwrap_or(0)),
-            DeviceName::Libtorch | DeviceName::Cpu => Device::libtorch(),
+            DeviceName::Libtorch | DeviceName::Cpu | DeviceName::Auto => Device::libtorch(),
         })
     }
 }

@@ -65,11 +65,12 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// That of a stage, in a run on this device.
-    pub(super) fn of(declared: &Declared, device: DeviceName) -> Self {
+    /// That of a stage, in a run on this device, where `auto` means that one.
+    pub(super) fn of(declared: &Declared, device: DeviceName, auto: DeviceName) -> Self {
         let resources = &declared.execution.resources;
         let gpu = resources.gpu.map_or(if computes(&declared.stage) { 1.0 } else { 0.0 }, GpuShare::get);
-        let device = match declared.execution.device.unwrap_or(device) {
+        let device = declared.execution.device.unwrap_or(device);
+        let device = match if device == DeviceName::Auto { auto } else { device } {
             DeviceName::LibtorchCuda(_) if gpu == 0.0 => DeviceName::Libtorch,
             device => device,
         };
@@ -140,7 +141,7 @@ impl Budget {
             DeviceName::LibtorchCuda(None) => {
                 Some(self.free_gpu(0..=self.capacity.gpus.saturating_sub(1), demand.gpu)?)
             }
-            DeviceName::Cpu | DeviceName::Libtorch => None,
+            DeviceName::Cpu | DeviceName::Libtorch | DeviceName::Auto => None,
         };
         let device = gpu.map_or(demand.device, |index| DeviceName::LibtorchCuda(Some(index)));
         self.jobs -= 1;

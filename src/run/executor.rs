@@ -19,6 +19,7 @@ use super::{
     stage::{Ending, Report, Shared, Task},
 };
 use crate::{
+    device::DeviceName,
     digest::Digest,
     pipeline::Pipeline,
     plan::{History, Plan, Reason, StageState, declared_material, key_of},
@@ -79,12 +80,13 @@ pub(super) fn execute(
     pipeline: &Pipeline,
     store: &Store,
     options: &RunOptions,
+    auto: DeviceName,
     plan: &Plan,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Summary, RunError> {
     let clock = Instant::now();
     let (kill, intact) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
-    let shared = Shared { pipeline, store, options, kill, intact };
+    let shared = Shared { pipeline, store, options, auto, kill, intact };
     let mut executor = Executor {
         shared: &shared,
         plan,
@@ -183,10 +185,9 @@ impl<'a> Executor<'a> {
                 if self.halted {
                     return;
                 }
-                let demand = Demand::of(
-                    &self.shared.pipeline.stages[self.plan.stages[position].index],
-                    self.shared.options.device,
-                );
+                let Shared { pipeline, options, auto, .. } = self.shared;
+                let declared = &pipeline.stages[self.plan.stages[position].index];
+                let demand = Demand::of(declared, options.device, *auto);
                 let Some(grant) = self.budget.take(&demand, ready.len() - place) else { continue };
                 let slot = self.claim(position);
                 let phase = std::mem::replace(&mut self.phases[position], Phase::Running(grant));

@@ -17,7 +17,7 @@ use crate::{
     device::DeviceName,
     key::CacheKey,
     pipeline::{ByteSize, Pipeline, PipelineError},
-    plan::{Difference, Lock, Plan, PlanError, StageState},
+    plan::{Difference, Lock, Plan, PlanError, PlannedStage, StageState},
     stage::Problem,
     store::{Record, Store, StoreError},
 };
@@ -134,7 +134,15 @@ pub fn run(
     let stored: BTreeSet<CacheKey> = stored.collect();
     log.needs(&stored);
     preflight(pipeline, &plan, &options.capacity)?;
-    let summary = executor::execute(pipeline, store, options, &plan, &mut |event| {
+    let mut may_run = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
+    let device = |stage: &PlannedStage| pipeline.stages[stage.index].execution.device.unwrap_or(options.device);
+    let auto = if may_run.any(|stage| device(stage) == DeviceName::Auto) {
+        process::best_device(&options.worker)
+            .map_err(|source| RunError::Worker { path: options.worker.clone(), source })?
+    } else {
+        DeviceName::Cpu
+    };
+    let summary = executor::execute(pipeline, store, options, auto, &plan, &mut |event| {
         // What the plan found stored is in the log already, and progress is in the logs of the stages.
         let known = match event {
             Event::StageProgress { .. } => true,

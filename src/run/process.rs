@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Deserialize;
+
 use super::protocol::{Job, Message};
+use crate::device::DeviceName;
 
 /// How often a silent worker is looked at, and the stop flag with it.
 const LOOK: Duration = Duration::from_millis(50);
@@ -90,6 +93,22 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The best device of those that work in this program, which may be another build than ours.
+pub(super) fn best_device(program: &Path) -> io::Result<DeviceName> {
+    let output =
+        Command::new(program).args(["devices", "--json"]).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    let lines = output.stdout.split(|&byte| byte == b'\n');
+    let found = lines.filter_map(|line| serde_json::from_slice::<Available>(line).ok());
+    Ok(DeviceName::best(found.filter(|found| found.available).map(|found| found.device)))
+}
+
+/// A line of `devices --json`.
+#[derive(Deserialize)]
+struct Available {
+    device: DeviceName,
+    available: bool,
 }
 
 /// Reads messages on a thread of its own. What is no message was printed by some library: it is passed over.

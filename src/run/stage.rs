@@ -19,6 +19,7 @@ use super::{
     protocol::{Failure, Job, Message},
 };
 use crate::{
+    device::DeviceName,
     digest::Digest,
     key::{CacheKey, KeyMaterial},
     pipeline::{Declared, Pipeline, Timeout},
@@ -42,6 +43,8 @@ pub(super) struct Shared<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) store: &'a Store,
     pub(super) options: &'a RunOptions,
+    /// What the device `auto` means.
+    pub(super) auto: DeviceName,
     /// Set when the run stops: workers are killed.
     pub(super) kill: AtomicBool,
     /// Objects that this run has read in full and found intact.

@@ -58,6 +58,23 @@ stages:
 }
 
 #[test]
+fn the_device_auto_is_the_best_that_works_for_the_worker() {
+    let yaml = "
+stages:
+  events: { kind: dataset, file: events.csv }
+  a: { kind: train_gan, data: events, steps: 1, device: auto }
+  b: { kind: train_gan, data: events, steps: 2 }
+";
+    let line = |device: &str, available: bool| format!("{{\"device\":\"{device}\",\"available\":{available}}}\n");
+    for (gpu, device) in [(true, "libtorch-cuda:0"), (false, "cpu")] {
+        let bench = Bench::new(NOTES);
+        fs::write(bench.path("devices"), line("cpu", true) + &line("libtorch-cuda:0", gpu)).unwrap();
+        bench.run(yaml);
+        assert_eq!(notes(&bench)[1..], [format!("train_gan 1 1 {device}"), "train_gan 2 1 cpu".to_owned()]);
+    }
+}
+
+#[test]
 fn stages_that_need_the_memory_of_the_machine_run_one_after_another() {
     let yaml = "
 stages:
