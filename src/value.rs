@@ -38,6 +38,10 @@ ranged!(
     Probability, "a probability between 0 and 1", |v| (0.0..=1.0).contains(&v)
 );
 ranged!(
+    /// A share of one GPU in [0, 1]: stages that need a quarter each share one by four.
+    GpuShare, "a share of one GPU from 0 to 1: a stage runs on one GPU at most", |v| (0.0..=1.0).contains(&v)
+);
+ranged!(
     /// A number in (0, 1).
     OpenProbability, "strictly between 0 and 1", |v| v > 0.0 && v < 1.0
 );
@@ -110,6 +114,10 @@ counted!(
 counted!(
     /// Seeds that a pipeline is run with: 1 to 100.
     ReplicaCount, usize, 100, "a number of replicas from 1 to 100"
+);
+counted!(
+    /// Threads of a stage: 1 to 1024.
+    ThreadCount, usize, 1024, "a number of threads from 1 to 1024"
 );
 counted!(
     /// Rounds of boosting: 1 to 100.

@@ -125,5 +125,8 @@ fn a_lock_that_is_not_there_or_cannot_be_read_is_named_with_what_to_do() {
         fs::write(folder.path("pipeline.lock"), bad).unwrap();
         refused(&folder, &[], 2, &[words]);
     }
-    assert_eq!(folder.run(&["run", "pipeline.yaml", "--lock", "base"]).status.code(), Some(2));
+    for what in [["--lock", "base"], ["--lock", "--locked"], ["--lock", "--dry-run"], ["--locked", "--dry-run"]] {
+        let output = folder.run(&[&["run", "pipeline.yaml"], &what[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{what:?}");
+    }
 }

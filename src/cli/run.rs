@@ -68,10 +68,10 @@ pub(super) struct Run {
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
     /// Afterwards write a lock beside the pipeline (NAME.lock): keys, digests and versions of all that was used and made
-    #[arg(long, conflicts_with_all = ["targets", "locked"])]
+    #[arg(long, conflicts_with_all = ["targets", "locked", "only_plan"])]
     lock: bool,
     /// Fail unless pipeline, sources and every result are as the lock beside the pipeline says
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only_plan")]
     locked: bool,
     /// After a failure, go on with the stages that do not need the failed one
     #[arg(long)]

@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::Deserialize;
 
 use super::{diagnostics::Diagnostic, draft::read_entry, node::Node};
-use crate::device::DeviceName;
+use crate::{
+    device::DeviceName,
+    value::{GpuShare, ThreadCount},
+};
 
 /// How a stage is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -47,54 +50,6 @@ pub struct Resources {
     pub threads: Option<ThreadCount>,
     /// Memory that is kept free for it.
     pub memory: Option<ByteSize>,
-}
-
-/// A share of one GPU in [0, 1]: stages that need a quarter each share one by four.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct GpuShare(f64);
-
-impl GpuShare {
-    /// The share.
-    pub fn get(self) -> f64 {
-        self.0
-    }
-}
-
-impl TryFrom<f64> for GpuShare {
-    type Error = String;
-
-    fn try_from(share: f64) -> Result<Self, String> {
-        if (0.0..=1.0).contains(&share) {
-            Ok(Self(share))
-        } else {
-            Err(format!("{share} is not a share of one GPU from 0 to 1: a stage runs on one GPU at most"))
-        }
-    }
-}
-
-/// Threads of a stage: 1 to 1024.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u64")]
-pub struct ThreadCount(usize);
-
-impl ThreadCount {
-    /// The number.
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl TryFrom<u64> for ThreadCount {
-    type Error = String;
-
-    fn try_from(count: u64) -> Result<Self, String> {
-        if (1..=1024).contains(&count) {
-            Ok(Self(count as usize))
-        } else {
-            Err(format!("{count} is not a number of threads from 1 to 1024"))
-        }
-    }
 }
 
 /// A number of bytes as people write it: `500MB`, `20 GB`, `1.5GiB`, `4096`.

@@ -30,7 +30,7 @@ mod yaml;
 pub use diagnostics::Diagnostics;
 use diagnostics::{Diagnostic, Place, Written};
 use draft::DraftStage;
-pub use execution::{ByteSize, Execution, GpuShare, Resources, ThreadCount, Timeout};
+pub use execution::{ByteSize, Execution, Resources, Timeout};
 
 /// Bytes that a pipeline file may have.
 const MAX_BYTES: u64 = 16 << 20;
@@ -186,6 +186,21 @@ impl Pipeline {
 }
 
 impl Declared {
+    /// The names of the stages that it takes, by role.
+    pub(crate) fn input_names(&self) -> BTreeMap<String, Vec<String>> {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for port in self.stage.ports() {
+            names.entry(port.role.to_owned()).or_default().push(port.reference.to_owned());
+        }
+        names
+    }
+
+    /// The paths of its sources as written, by field.
+    pub(crate) fn source_paths(&self) -> BTreeMap<String, PathBuf> {
+        let sources = self.stage.sources().into_iter();
+        sources.map(|source| (source.field.to_owned(), source.path.to_owned())).collect()
+    }
+
     fn finish(draft: DraftStage) -> Option<Self> {
         let DraftStage { name, place, node, seed, execution, stage, .. } = draft;
         Some(Self {

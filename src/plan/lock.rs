@@ -206,13 +206,14 @@ impl Lock {
                 inputs.entry(port.role.to_owned()).or_default().extend(producer);
             }
             let now = declared_material(pipeline, store, declared, inputs)?;
-            let mut why = if locked.material.kind == now.kind {
-                changes(Some(locked.past()), &now, &declared.stage, false)
+            let then = &locked.material;
+            let (mut why, note) = if then.kind == now.kind {
+                let note = (then.format != now.format)
+                    .then(|| format!("keys are made by format {}, locked is format {}", now.format, then.format));
+                (changes(Some(locked.past()), &now, &declared.stage, false), note)
             } else {
-                Vec::new()
+                (Vec::new(), Some(format!("its kind is `{}`, locked is `{}`", now.kind, then.kind)))
             };
-            let note = (locked.material.kind != now.kind)
-                .then(|| format!("its kind is `{}`, locked is `{}`", now.kind, locked.material.kind));
             // A producer that is not in the lock is told by itself.
             why.retain(|reason| match reason {
                 Reason::Input { stage, .. } => self.stages.contains_key(stage),
@@ -271,19 +272,15 @@ impl Lock {
 impl Locked {
     fn of(record: &Record, declared: &Declared) -> Self {
         let how = &record.provenance;
-        let mut inputs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for port in declared.stage.ports() {
-            inputs.entry(port.role.to_owned()).or_default().push(port.reference.to_owned());
-        }
-        let sources = declared.stage.sources().into_iter();
         Self {
             key: record.key,
             program: how.version.clone(),
             device: how.device.clone(),
             host: how.host.clone(),
             material: record.material.clone(),
-            inputs,
-            sources: sources.map(|source| (source.field.to_owned(), source.path.to_owned())).collect(),
+            // What this pipeline calls them: the record may have been made by another.
+            inputs: declared.input_names(),
+            sources: declared.source_paths(),
             outputs: record.outputs.clone(),
             metrics: record.metrics.clone(),
         }

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use crate::{
     device::DeviceName,
-    pipeline::{ByteSize, Declared, GpuShare, ThreadCount},
+    pipeline::{ByteSize, Declared},
     stage::{ArtifactKind, Stage},
+    value::{GpuShare, ThreadCount},
 };
 
 /// What a run may use at once.

@@ -342,11 +342,6 @@ impl Running<'_> {
     }
 
     fn provenance(&self, started: jiff::Timestamp, seconds: f64) -> Provenance {
-        let mut inputs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for port in self.declared.stage.ports() {
-            inputs.entry(port.role.to_owned()).or_default().push(port.reference.to_owned());
-        }
-        let sources = self.declared.stage.sources().into_iter();
         Provenance {
             stage: self.declared.name.clone(),
             pipeline: self.shared.pipeline.name.clone(),
@@ -356,8 +351,8 @@ impl Running<'_> {
             started: format!("{started:.3}"),
             seconds,
             argv: self.shared.options.argv.clone(),
-            inputs,
-            sources: sources.map(|source| (source.field.to_owned(), source.path.to_owned())).collect(),
+            inputs: self.declared.input_names(),
+            sources: self.declared.source_paths(),
         }
     }
 }

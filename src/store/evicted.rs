@@ -1,7 +1,7 @@
 //! What collections took away: remembered, so that a stage can be told to run again because of that.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
@@ -21,7 +21,7 @@ impl Store {
         let folder = self.evicted_folder();
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let path = folder.join(format!("{time:013}-{}.json", std::process::id()));
-        let Ok(text) = sealed::seal(VERSION, &std::collections::BTreeMap::from([("keys", keys)])) else { return };
+        let Ok(text) = sealed::seal(VERSION, &BTreeMap::from([("keys", keys)])) else { return };
         let _ = files::ensure_folder(&folder).and_then(|()| self.put_note(&path, &text));
         for old in inventory::children(&folder).unwrap_or_default().iter().rev().skip(KEPT) {
             let _ = fs::remove_file(old);
@@ -32,8 +32,7 @@ impl Store {
     pub(crate) fn evicted(&self) -> BTreeSet<CacheKey> {
         let paths = inventory::children(&self.evicted_folder()).unwrap_or_default();
         let read = |path: PathBuf| -> Option<BTreeSet<CacheKey>> {
-            let mut memory: std::collections::BTreeMap<String, BTreeSet<CacheKey>> =
-                sealed::open(VERSION, &fs::read(path).ok()?)?;
+            let mut memory: BTreeMap<String, BTreeSet<CacheKey>> = sealed::open(VERSION, &fs::read(path).ok()?)?;
             memory.remove("keys")
         };
         paths.into_iter().filter_map(read).flatten().collect()

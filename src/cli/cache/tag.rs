@@ -1,6 +1,10 @@
 //! `cache tag`: names for the results of pipelines, which `cache gc` leaves alone.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 use pgan_pipe::{
@@ -55,11 +59,11 @@ impl Tag {
         }
     }
 
-    fn set(&self, name: &str, file: &std::path::Path) -> Outcome {
+    fn set(&self, name: &str, file: &Path) -> Outcome {
         let store = self.options.cache.store();
         let pipeline = Pipeline::load(file, &self.set)?;
         let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
-        let (mut keys, mut missing) = (std::collections::BTreeSet::new(), Vec::new());
+        let (mut keys, mut missing) = (BTreeSet::new(), Vec::new());
         for stage in &plan.stages {
             match &stage.state {
                 StageState::Cached { key, .. } => {
