@@ -245,7 +245,7 @@ impl Model {
     fn generate(&self, component: &Loaded, z: Vec<f32>) -> Result<Vec<f32>, ModelError> {
         let shape = [z.len() / component.latent.max(1), component.latent];
         let z = Tensor::<2>::from_data(TensorData::new(z, shape), &self.device);
-        derived::host(component.network.plain().forward(z, &mut Pass::evaluation()))
+        derived::host(component.network.forward(z, &mut Pass::evaluation()))
     }
 
     /// Draws the rows of a component again that lie outside of its windows, until none does.

@@ -67,6 +67,16 @@ impl<'a> Pass<'a> {
         self.dropout.as_deref_mut()
     }
 
+    /// Whether batch statistics are used and kept.
+    pub(super) fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// Keeps the statistics of a batch normalisation, `[1, channels]` each.
+    pub(super) fn keep(&mut self, mean: Tensor<2>, variance: Tensor<2>) {
+        self.statistics.push((mean, variance));
+    }
+
     /// What some rows of the batch left behind, for the gradient at these rows only.
     #[must_use]
     pub fn rows(&self, range: std::ops::Range<usize>) -> Pass<'static> {

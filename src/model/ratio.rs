@@ -132,7 +132,7 @@ pub fn log_ratios(
     for chunk in encoded.chunks(width * CHUNK) {
         let rows = Tensor::<2>::from_data(TensorData::new(chunk.to_vec(), [chunk.len() / width, width]), &net.device());
         let seen = derived.forward(description, rows)?;
-        logits.extend(host(net.plain().forward(seen, &mut Pass::evaluation()))?);
+        logits.extend(host(net.forward(seen, &mut Pass::evaluation()))?);
     }
     Ok(logits)
 }

@@ -200,7 +200,7 @@ fn measure(
         let latent = generator.inputs();
         let rows = burn::tensor::TensorData::new(z.to_vec(), [z.len() / latent, latent]);
         let rows = burn::tensor::Tensor::<2>::from_data(rows, &material.device);
-        let made = host(net.plain().forward(rows, &mut Pass::evaluation()))?;
+        let made = host(net.forward(rows, &mut Pass::evaluation()))?;
         material.tail_values(&made, context)
     };
     let above = material.dataset.description.tail.as_ref().map_or(f64::INFINITY, |tail| tail.above);

@@ -122,7 +122,7 @@ impl Adversary {
 
     /// Logits outside of autodiff and dropout.
     pub fn logits(&self, rows: Tensor<2>) -> Tensor<2> {
-        self.net.plain().forward(rows, &mut Pass::evaluation())
+        self.net.forward(rows, &mut Pass::evaluation())
     }
 
     /// One step on as many reals as fakes; returns the loss.
@@ -158,7 +158,7 @@ impl Adversary {
         let size = d_fake.dims()[0] as f64;
         let (loss, gradient) = match self.loss.kind {
             LossKind::Relativistic => {
-                let d_real = self.net.plain().forward(real.rows.clone(), &mut pass);
+                let d_real = self.net.forward(real.rows.clone(), &mut pass);
                 let weights = real.weights.clone() * weights;
                 let difference = d_real - d_fake;
                 let slope = sigmoid(difference.clone()).neg() * weights.clone();
@@ -281,7 +281,14 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::model::{architecture::mlp, layer::Layer, noise};
+    use crate::{
+        model::{
+            architecture::{discriminator, mlp},
+            layer::Layer,
+            noise,
+        },
+        train::config::{Architecture, DiscriminatorConfig},
+    };
 
     /// A batch of `[16, 5]` around a mean, with weights that differ.
     fn batch(mean: f64, rng: &mut ChaCha8Rng) -> Batch {
@@ -293,16 +300,26 @@ mod tests {
 
     #[test]
     fn the_gradient_by_hand_is_that_of_autodiff_for_every_loss() {
-        for (kind, r1, r2, penalty) in [
+        for case in [
             (LossKind::Relativistic, 0.3, 0.7, 0.0),
             (LossKind::NonSaturating, 0.5, 0.0, 0.0),
             (LossKind::NonSaturating, 0.0, 0.0, 0.0),
             (LossKind::WganGp, 0.0, 0.0, 10.0),
-        ] {
+        ]
+        .into_iter()
+        .flat_map(|loss| [(loss, false), (loss, true)])
+        {
+            let ((kind, r1, r2, penalty), convolutional) = case;
             let loss = Loss { kind, r1, r2, penalty, critic_steps: 1 };
             let mut rng = ChaCha8Rng::seed_from_u64(4);
-            let mut layers = mlp(5, &[12, 8], 1);
-            layers.insert(2, Layer::Dropout { share: 0.3 });
+            let layers = if convolutional {
+                let architecture = Architecture::PreciseganCnn;
+                discriminator(&DiscriminatorConfig { architecture, ..DiscriminatorConfig::default() }, 5)
+            } else {
+                let mut layers = mlp(5, &[12, 8], 1);
+                layers.insert(2, Layer::Dropout { share: 0.3 });
+                layers
+            };
             let mut weights = Weights::fresh(layers, &mut rng);
             weights.parameters.iter_mut().enumerate().for_each(|(i, w)| *w += 0.01 * (i as f32).sin());
             let net = Network::new(&weights, &Device::flex());
@@ -318,7 +335,7 @@ mod tests {
             let (hand, auto) = (numbers(hand.1), numbers(auto.1));
             let scale = auto.iter().fold(0f32, |scale, g| scale.max(g.abs()));
             for (a, b) in hand.iter().zip(&auto) {
-                assert!((a - b).abs() < 1e-5 * scale, "{kind:?}: {a} is not {b}");
+                assert!((a - b).abs() < 2e-5 * scale, "{kind:?}: {a} is not {b}");
             }
         }
     }

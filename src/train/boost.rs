@@ -223,7 +223,7 @@ impl<'a> Boosting<'a> {
         for _ in 0..adversary.loss().critic_steps {
             let drawn = latents.draw(from_candidate, net, &mut random.noise)?;
             let mut pass = Pass::training(&mut random.dropout);
-            let made = net.plain().forward(drawn.z, &mut pass);
+            let made = net.forward(drawn.z, &mut pass);
             net.absorb(pass);
             let fakes = Tensor::cat(vec![base.clone(), made], 0);
             let mut weights = component_weights(from_base, from_candidate, self.q, composition.kappa());

@@ -66,7 +66,7 @@ impl ComponentClasses {
         for chunk in rows.values.chunks(rows.width * 8192) {
             let shape = [chunk.len() / rows.width, rows.width];
             let tensor = Tensor::<2>::from_data(TensorData::new(chunk.to_vec(), shape), &self.device);
-            found.extend(host(self.net.plain().forward(tensor, &mut Pass::evaluation()))?);
+            found.extend(host(self.net.forward(tensor, &mut Pass::evaluation()))?);
         }
         Ok(found)
     }

@@ -132,7 +132,7 @@ impl<'a> Gan<'a> {
             }
             let drawn = latents.draw(batch, net, &mut random.noise)?;
             let mut pass = Pass::training(&mut random.dropout);
-            let made = net.plain().forward(drawn.z.clone(), &mut pass);
+            let made = net.forward(drawn.z.clone(), &mut pass);
             net.absorb(pass);
             let weights = fake_weights(tempering.as_mut(), &made, &drawn, device)?;
             let fake = Batch { rows: adversary.see(description, made)?, weights };

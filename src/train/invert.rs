@@ -87,7 +87,7 @@ pub fn train(
         let Inverting { random, encoder_noise, net, optimizer, average, adversary } = &mut inverting;
         let real = reals.batch(&mut random.order, device);
         let z = latent(batch, width, &mut random.noise, device);
-        let made = generator.plain().forward(z.clone(), &mut Pass::evaluation());
+        let made = generator.forward(z.clone(), &mut Pass::evaluation());
         // In the places of the adversary's reals stand the generator's pairs: the encoder's must come to look like those.
         let generated = Batch { rows: Tensor::cat(vec![made, z], 1), weights: ones.clone() };
         let noisy = Tensor::cat(vec![real.rows.clone(), latent(batch, width, encoder_noise, device)], 1);
@@ -130,7 +130,7 @@ pub fn encode(
         let count = chunk.len() / coordinates;
         let x = rows(chunk.to_vec(), coordinates, device);
         let noise = rows(noise(count * width, &mut rng), width, device);
-        encoded.extend(host(net.plain().forward(Tensor::cat(vec![x, noise], 1), &mut Pass::evaluation()))?);
+        encoded.extend(host(net.forward(Tensor::cat(vec![x, noise], 1), &mut Pass::evaluation()))?);
     }
     Ok(encoded)
 }

@@ -93,7 +93,7 @@ impl<'a> Latents<'a> {
             (LatentSampling::Stratified { share, pool }, Some(gauge)) => {
                 let z = noise(batch * pool * self.width, rng);
                 let on_device = tensor(z.clone(), self.width, self.device);
-                let made = host(generator.plain().forward(on_device, &mut Pass::evaluation()))?;
+                let made = host(generator.forward(on_device, &mut Pass::evaluation()))?;
                 let in_tail: Vec<bool> = gauge.values(&made)?.into_iter().map(|value| value > gauge.above).collect();
                 let (rows, weights) = stratify(&in_tail, batch, share, &mut self.running);
                 let width = self.width;

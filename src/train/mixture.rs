@@ -88,7 +88,7 @@ impl ComponentClassifier {
         for chunk in rows.chunks(width * 8192) {
             let tensor =
                 Tensor::<2>::from_data(TensorData::new(chunk.to_vec(), [chunk.len() / width, width]), &self.device);
-            ratios.extend(host(self.net.plain().forward(tensor, &mut Pass::evaluation()))?);
+            ratios.extend(host(self.net.forward(tensor, &mut Pass::evaluation()))?);
         }
         Ok(ratios)
     }

@@ -128,7 +128,7 @@ fn on_device(rows: &Rows, device: &Device) -> Tensor<2> {
 /// Mean sp(−d) over real events plus mean sp(d) over the model's.
 fn held_out_loss(net: &Network, [real, fake]: &[Tensor<2>; 2]) -> Result<f64, TrainError> {
     let mean = |rows: &Tensor<2>, sign: f64| -> Result<f64, TrainError> {
-        let logits = host(net.plain().forward(rows.clone(), &mut Pass::evaluation()))?;
+        let logits = host(net.forward(rows.clone(), &mut Pass::evaluation()))?;
         let softplus = |&logit: &f32| {
             let x = sign * f64::from(logit);
             x.max(0.0) + (-x.abs()).exp().ln_1p()

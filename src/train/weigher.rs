@@ -76,7 +76,7 @@ impl<'a> Weigher<'a> {
             }
             (WeightRule::Adversarial(rate), ..) => {
                 let z = latent(batch, self.training.latent, &mut self.noise, device);
-                let made = adversary.see(description, candidate.plain().forward(z, &mut Pass::evaluation()))?;
+                let made = adversary.see(description, candidate.forward(z, &mut Pass::evaluation()))?;
                 let seen = adversary.see(description, base)?;
                 let d_real = adversary.logits(real.rows.clone());
                 let signal = |rows| host(adversary.weight_signal(adversary.logits(rows), d_real.clone()));
@@ -85,7 +85,7 @@ impl<'a> Weigher<'a> {
             }
             (WeightRule::Moments { real, base }, _, Some(gauge)) => {
                 let z = latent(MASS_EVENTS, self.training.latent, &mut self.noise, device);
-                let made = host(averaged.plain().forward(z, &mut Pass::evaluation()))?;
+                let made = host(averaged.forward(z, &mut Pass::evaluation()))?;
                 let masses = TailMasses { real, base, candidate: gauge.mass(&made)? };
                 masses.initial_weight().unwrap_or(q)
             }

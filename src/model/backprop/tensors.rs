@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{NORM_OFFSET, Penalty, Shape};
+use super::{NORM_OFFSET, Penalty, Masks};
 use crate::model::{Network, Pass, layer::LEAK, network::dropout_mask};
 
 /// So steep that a clamp between the leak and 1 makes a step of any number that is not almost 0.
@@ -11,7 +11,7 @@ const STEEP: f64 = 1e30;
 /// A net with its parameters as tensors.
 pub struct Net<'a> {
     network: &'a Network,
-    shapes: Vec<Shape>,
+    masks: Vec<Masks>,
     /// Weight and bias of each layer.
     layers: Vec<[Tensor<2>; 2]>,
 }
@@ -23,21 +23,21 @@ pub struct Tape {
 }
 
 impl<'a> Net<'a> {
-    pub(super) fn new(network: &'a Network, shapes: Vec<Shape>) -> Self {
+    pub(super) fn new(network: &'a Network, masks: Vec<Masks>) -> Self {
         let mut tensors = network.split().into_iter();
         let layers = std::iter::from_fn(|| Some([tensors.next()?, tensors.next()?])).collect();
-        Self { network, shapes, layers }
+        Self { network, masks, layers }
     }
 
     pub(super) fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>) -> (Tensor<2>, Tape) {
         let mut tape = Tape { inputs: Vec::new(), factors: Vec::new() };
         let mut x = x;
-        for (shape, [weight, bias]) in self.shapes.iter().zip(&self.layers) {
+        for (masks, [weight, bias]) in self.masks.iter().zip(&self.layers) {
             let y = x.clone().matmul(weight.clone()) + bias.clone();
             tape.inputs.push(x);
             // 1 above 0 and the leak below, without a comparison: both operations work in place on most devices.
-            let leak = shape.leaky.then(|| (y.clone() * STEEP).clamp(LEAK, 1.0));
-            let dropout = shape
+            let leak = masks.leaky.then(|| (y.clone() * STEEP).clamp(LEAK, 1.0));
+            let dropout = masks
                 .dropout
                 .and_then(|share| Some(dropout_mask(y.dims(), share, pass.dropout()?, &self.network.device())));
             let factor = match (leak, dropout) {
@@ -54,7 +54,7 @@ impl<'a> Net<'a> {
     }
 
     /// The gradients of Σ output · `slope`: for what each linear layer gives before its mask, and for the input.
-    pub(super) fn backward(&self, tape: &Tape, slope: Tensor<2>) -> (Vec<Tensor<2>>, Tensor<2>) {
+    fn backward(&self, tape: &Tape, slope: Tensor<2>) -> (Vec<Tensor<2>>, Tensor<2>) {
         let mut deltas = Vec::with_capacity(self.layers.len());
         let mut gradient = slope;
         for ([weight, _], factor) in self.layers.iter().zip(&tape.factors).rev() {
@@ -70,13 +70,18 @@ impl<'a> Net<'a> {
     }
 
     pub(super) fn parameters(&self, tape: &Tape, slope: Tensor<2>) -> Tensor<1> {
-        let (deltas, _) = self.backward(tape, slope);
+        self.gradients(tape, slope).0
+    }
+
+    /// The flat gradient of Σ output · `slope`, and that with respect to the input.
+    pub(super) fn gradients(&self, tape: &Tape, slope: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+        let (deltas, input) = self.backward(tape, slope);
         let layers = tape.inputs.iter().zip(deltas);
         let gradients = layers.flat_map(|(input, delta)| {
             let bias = delta.clone().sum_dim(0);
             [flat(input.clone().transpose().matmul(delta)), flat(bias)]
         });
-        Tensor::cat(gradients.collect(), 0)
+        (Tensor::cat(gradients.collect(), 0), input)
     }
 
     pub(super) fn penalised(&self, tape: &Tape, slope: &Tensor<2>, penalty: Penalty<'_>) -> Tensor<1> {

@@ -1,0 +1,605 @@
+//! The passes of any net on the CPU, fused over blocks of rows: bias and activation follow a product while its block is in the
+//! cache, and masks are read off the signs of the activations.
+//!
+//! A net is a list of [`Unit`]s. Those that work on each row by itself go through a block together; batch normalisation in
+//! training, which looks at all rows, stands between. Images have their channels last; what a net stores has them first.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use self::{
+    convolution::Kernel,
+    norm::Moments,
+    product::{Into, Matrix, product},
+};
+use crate::model::layer::Layer;
+
+mod convolution;
+mod norm;
+mod product;
+mod vector;
+
+/// Rows that go through the units together, at most.
+pub(super) const BLOCK: usize = 256;
+/// Numbers of the widest activation in a block, at most.
+const BLOCK_SIZE: usize = 1 << 16;
+
+/// A net with its parameters on the host.
+pub struct Net {
+    units: Vec<Unit>,
+    parameters: Vec<f32>,
+    block: usize,
+}
+
+/// A step of a pass.
+struct Unit {
+    kind: Kind,
+    /// Where its parameters start.
+    at: usize,
+    /// Numbers in a row that comes in, and in one that goes out.
+    inputs: usize,
+    outputs: usize,
+}
+
+enum Kind {
+    /// A linear map with a bias for each output or channel, and what acts on the numbers after it.
+    Map { map: Map, bias: usize, act: Act },
+    /// An activation by itself.
+    Act(Act),
+    Tanh,
+    /// Batch normalisation, with its running moments.
+    Norm { channels: usize, running: Moments },
+    /// Rows as matrices, transposed: `[rows, columns]` to `[columns, rows]`.
+    Transpose { rows: usize, columns: usize },
+}
+
+enum Map {
+    Dense,
+    Scale,
+    Kernel(Box<Kernel>),
+}
+
+/// Masks: leaky ReLU, dropout, both, or neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Act {
+    leaky: bool,
+    dropout: Option<f64>,
+}
+
+impl Act {
+    /// By what dropout multiplies what it keeps.
+    fn keep(self) -> f32 {
+        self.dropout.map_or(1.0, |share| 1.0 / (1.0 - share)) as f32
+    }
+
+    fn is_identity(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What each unit took, `[batch, inputs]`, and last what came out.
+pub struct Tape {
+    rows: usize,
+    values: Vec<Vec<f32>>,
+    /// The moments that each batch normalisation used, in training.
+    moments: Vec<Moments>,
+    /// Whether dropout was at work.
+    dropout: bool,
+    training: bool,
+}
+
+impl Tape {
+    /// Mean and variance of each batch normalisation in training, in order.
+    pub(super) fn statistics(&self) -> impl Iterator<Item = [&[f32]; 2]> {
+        self.moments.iter().map(|moments| [&moments.mean[..], &moments.variance[..]])
+    }
+}
+
+/// The mode of a pass.
+pub(super) struct Mode<'a> {
+    pub(super) training: bool,
+    pub(super) dropout: Option<&'a mut ChaCha8Rng>,
+}
+
+/// Gradients that a backward pass gives.
+pub(super) struct Gradients {
+    /// Flat, in the order of the parameters.
+    pub(super) parameters: Vec<f32>,
+    /// `[batch, inputs]`; empty if it was not asked for.
+    pub(super) input: Vec<f32>,
+}
+
+/// What is asked of a backward pass.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) parameters: bool,
+    pub(super) input: bool,
+}
+
+/// How the features of a row lie while units are made.
+#[derive(Clone, Copy)]
+struct Image {
+    channels: usize,
+    positions: usize,
+}
+
+impl Net {
+    /// With `running` the means and variances of all batch normalisations in order. `None` if the layers are no chain that begins
+    /// with a linear one.
+    pub(super) fn new(layers: &[Layer], parameters: Vec<f32>, running: &[f32]) -> Option<Self> {
+        let mut units: Vec<Unit> = Vec::new();
+        let (mut at, mut running) = (0, running);
+        let &Layer::Linear { inputs: mut width, .. } = layers.first()? else { return None };
+        // Channels last, where it makes a difference.
+        let mut image: Option<Image> = None;
+        for layer in layers {
+            let needs = match *layer {
+                Layer::Conv(c) | Layer::ConvTranspose(c) => {
+                    Some(Image { channels: c.inputs, positions: c.side * c.side })
+                }
+                Layer::BatchNorm { channels, spatial } if spatial > 1 => Some(Image { channels, positions: spatial }),
+                Layer::LeakyRelu | Layer::Tanh | Layer::Dropout { .. } => image,
+                _ => None,
+            };
+            match (image, needs) {
+                (None, Some(Image { channels, positions })) => units.push(Unit::transpose(channels, positions)),
+                (Some(Image { channels, positions }), None) => units.push(Unit::transpose(positions, channels)),
+                _ => {}
+            }
+            image = needs;
+            let outputs = layer.outputs(width)?;
+            let unit = |kind| Unit { kind, at, inputs: width, outputs };
+            match *layer {
+                Layer::Linear { .. } => units.push(unit(Kind::map(Map::Dense, outputs))),
+                Layer::Affine { .. } => units.push(unit(Kind::map(Map::Scale, outputs))),
+                Layer::Conv(c) | Layer::ConvTranspose(c) => {
+                    let transposed = matches!(layer, Layer::ConvTranspose(_));
+                    let [[rows, columns], _] = layer.shapes()[..] else { return None };
+                    let kernel = Kernel::new(c, transposed, parameters.get(at..at + rows * columns)?);
+                    image = Some(Image { channels: c.outputs, positions: kernel.positions() });
+                    units.push(unit(Kind::map(Map::Kernel(Box::new(kernel)), c.outputs)));
+                }
+                Layer::BatchNorm { channels, .. } => {
+                    let (mean, rest) = running.split_at_checked(channels)?;
+                    let (variance, rest) = rest.split_at_checked(channels)?;
+                    running = rest;
+                    let running = Moments { mean: mean.to_vec(), variance: variance.to_vec() };
+                    units.push(unit(Kind::Norm { channels, running }));
+                }
+                Layer::Tanh => units.push(unit(Kind::Tanh)),
+                Layer::LeakyRelu => match units.last_mut().and_then(Unit::act) {
+                    Some(act) if act.is_identity() => act.leaky = true,
+                    _ => units.push(unit(Kind::Act(Act { leaky: true, dropout: None }))),
+                },
+                Layer::Dropout { share } => match units.last_mut().and_then(Unit::act) {
+                    Some(act) if act.dropout.is_none() => act.dropout = Some(share),
+                    _ => units.push(unit(Kind::Act(Act { leaky: false, dropout: Some(share) }))),
+                },
+            }
+            at += layer.size();
+            width = outputs;
+        }
+        if let Some(Image { channels, positions }) = image {
+            units.push(Unit::transpose(positions, channels));
+        }
+        let widest = units.iter().map(|unit| unit.inputs.max(unit.outputs)).max()?;
+        (parameters.len() == at).then(|| Self { units, parameters, block: (BLOCK_SIZE / widest).clamp(1, BLOCK) })
+    }
+
+    /// Whether the net is linear but for masks.
+    pub(super) fn is_piecewise_linear(&self) -> bool {
+        !self.units.iter().any(|unit| matches!(unit.kind, Kind::Tanh | Kind::Norm { .. }))
+    }
+
+    /// Evaluates the net without dropout and by the running moments, keeping nothing.
+    pub(super) fn evaluate(&self, x: &[f32]) -> Vec<f32> {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let rows = x.len() / inputs;
+        let mut out = vec![0.0; rows * outputs];
+        let mut scratch = Vec::new();
+        let [mut value, mut next] = [(); 2].map(|()| vec![0.0; self.block * self.widest()]);
+        for (start, count) in self.blocks(rows) {
+            value[..count * inputs].copy_from_slice(&x[start * inputs..][..count * inputs]);
+            for unit in &self.units {
+                let input = &value[..count * unit.inputs];
+                self.forward_unit(unit, &mut next[..count * unit.outputs], input, count, &mut None, &mut scratch);
+                std::mem::swap(&mut value, &mut next);
+            }
+            out[start * outputs..][..count * outputs].copy_from_slice(&value[..count * outputs]);
+        }
+        out
+    }
+
+    /// Evaluates the net, `[batch, inputs]` to `[batch, outputs]`.
+    pub(super) fn forward(&self, x: Vec<f32>, mode: Mode<'_>) -> Tape {
+        let rows = x.len() / self.inputs();
+        let Mode { training, mut dropout } = mode;
+        let mut tape =
+            Tape { rows, values: vec![x], moments: Vec::new(), dropout: dropout.is_some(), training };
+        tape.values.extend(self.units.iter().map(|unit| vec![0.0; rows * unit.outputs]));
+        let mut scratch = Vec::new();
+        for segment in self.segments() {
+            if let Some((channels, _)) = self.units[segment.start].norm().filter(|_| training) {
+                let (x, out) = around(&mut tape.values, segment.start);
+                let moments = Moments::of(x, channels);
+                moments.normalise(out, x, self.affine(segment.start));
+                tape.moments.push(moments);
+                continue;
+            }
+            for (start, count) in self.blocks(rows) {
+                for index in segment.clone() {
+                    let unit = &self.units[index];
+                    let (x, out) = around(&mut tape.values, index);
+                    let x = &x[start * unit.inputs..][..count * unit.inputs];
+                    let out = &mut out[start * unit.outputs..][..count * unit.outputs];
+                    self.forward_unit(unit, out, x, count, &mut dropout, &mut scratch);
+                }
+            }
+        }
+        tape
+    }
+
+    /// What a pass gave, `[batch, outputs]`.
+    pub(super) fn output(tape: &Tape) -> Vec<f32> {
+        tape.values.last().cloned().unwrap_or_default()
+    }
+
+    /// The gradients of Σ output · `slope`.
+    pub(super) fn backward(&self, tape: &Tape, slope: Vec<f32>, wanted: Wanted) -> Gradients {
+        let mut parameters = if wanted.parameters { vec![0.0; self.parameters.len()] } else { Vec::new() };
+        let mut delta = slope;
+        let mut moments = tape.moments.iter().rev();
+        let mut work = Work::new(self);
+        let segments: Vec<_> = self.segments().collect();
+        for segment in segments.into_iter().rev() {
+            let first = &self.units[segment.start];
+            if let Some((channels, running)) = first.norm() {
+                let of_batch = if tape.training { moments.next() } else { None };
+                let gamma = &self.parameters[first.at..][..channels];
+                let x = &tape.values[segment.start];
+                let gradients = of_batch.unwrap_or(running).backward(&mut delta, x, gamma, of_batch.is_some());
+                if wanted.parameters {
+                    parameters[first.at..][..2 * channels].copy_from_slice(&gradients.concat());
+                }
+                continue;
+            }
+            let goes_on = segment.start > 0 || wanted.input;
+            let mut before = vec![0.0; if goes_on { tape.rows * first.inputs } else { 0 }];
+            let outputs = self.units[segment.end - 1].outputs;
+            for (start, count) in self.blocks(tape.rows) {
+                work.delta[..count * outputs].copy_from_slice(&delta[start * outputs..][..count * outputs]);
+                for index in segment.clone().rev() {
+                    let unit = &self.units[index];
+                    self.mask(tape, index, (start, count), &mut work.delta[..count * unit.outputs]);
+                    if wanted.parameters {
+                        let x = &tape.values[index][start * unit.inputs..][..count * unit.inputs];
+                        self.accumulate(unit, &mut parameters, x, &work.delta, count, &mut work.scratch);
+                        self.accumulate_bias(unit, &mut parameters, &work.delta, count, None);
+                    }
+                    if index > segment.start || goes_on {
+                        self.transposed(unit, &mut work.next, &work.delta, count, &mut work.scratch);
+                        std::mem::swap(&mut work.delta, &mut work.next);
+                    }
+                }
+                if goes_on {
+                    let width = count * first.inputs;
+                    before[start * first.inputs..][..width].copy_from_slice(&work.delta[..width]);
+                }
+            }
+            delta = before;
+        }
+        self.restore(&mut parameters);
+        Gradients { parameters, input: delta }
+    }
+
+    /// The flat gradient of Σ output · `slope` plus a penalty on the input gradient g, for a piecewise linear net with one output.
+    /// `penalty` takes a row and its |g|², and gives f with dP/dg = f g.
+    pub(super) fn penalised(&self, tape: &Tape, slope: &[f32], penalty: impl Fn(usize, f32) -> f32) -> Vec<f32> {
+        let width = self.inputs();
+        let mut gradient = vec![0.0; self.parameters.len()];
+        let mut deltas: Vec<Vec<f32>> = self.units.iter().map(|unit| vec![0.0; self.block * unit.outputs]).collect();
+        let mut work = Work::new(self);
+        let mut both = vec![0.0; self.block * self.widest()];
+        for (start, count) in self.blocks(tape.rows) {
+            if let Some(last) = deltas.last_mut() {
+                last[..count].fill(1.0);
+            }
+            for index in (0..self.units.len()).rev() {
+                let unit = &self.units[index];
+                let (before, delta) = deltas.split_at_mut(index);
+                let delta = &mut delta[0][..count * unit.outputs];
+                self.mask(tape, index, (start, count), delta);
+                let out = before.last_mut().unwrap_or(&mut work.next);
+                self.transposed(unit, out, delta, count, &mut work.scratch);
+            }
+            // The forward pass of dP/dg through weights and masks.
+            let Work { delta: next, next: tangent, scratch } = &mut work;
+            for (row, values) in tangent[..count * width].chunks_exact_mut(width).enumerate() {
+                let factor = penalty(start + row, values.iter().map(|g| g * g).sum());
+                for g in values {
+                    *g *= factor;
+                }
+            }
+            let slope = &slope[start..][..count];
+            for (index, unit) in self.units.iter().enumerate() {
+                let (inputs, outputs) = (count * unit.inputs, count * unit.outputs);
+                let input = &tape.values[index][start * unit.inputs..][..inputs];
+                if unit.has_weight() {
+                    vector::scaled_sum(&mut both[..inputs], slope, input, &tangent[..inputs], unit.inputs);
+                    self.accumulate(unit, &mut gradient, &both[..inputs], &deltas[index], count, scratch);
+                    self.accumulate_bias(unit, &mut gradient, &deltas[index], count, Some(slope));
+                }
+                if index + 1 < self.units.len() {
+                    self.apply(unit, &mut next[..outputs], &tangent[..inputs], count, scratch);
+                    self.mask(tape, index, (start, count), &mut next[..outputs]);
+                    std::mem::swap(tangent, next);
+                }
+            }
+        }
+        self.restore(&mut gradient);
+        gradient
+    }
+
+    fn inputs(&self) -> usize {
+        self.units[0].inputs
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.units[self.units.len() - 1].outputs
+    }
+
+    fn widest(&self) -> usize {
+        self.units.iter().map(|unit| unit.inputs.max(unit.outputs)).max().unwrap_or(1)
+    }
+
+    /// Start and number of rows of each block.
+    fn blocks(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let block = self.block;
+        (0..rows).step_by(block).map(move |start| (start, block.min(rows - start)))
+    }
+
+    /// Units that go through a block together; a batch normalisation in training, or on the way back, is alone.
+    fn segments(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let rest = self.units.get(start..).filter(|rest| !rest.is_empty())?;
+            let length = match rest.iter().position(|unit| unit.norm().is_some()) {
+                Some(0) => 1,
+                Some(norm) => norm,
+                None => rest.len(),
+            };
+            let segment = start..start + length;
+            start += length;
+            Some(segment)
+        })
+    }
+
+    /// Weight and bias, γ and β, or scale and shift of a unit.
+    fn affine(&self, index: usize) -> [&[f32]; 2] {
+        let unit = &self.units[index];
+        let channels = unit.norm().map_or(0, |(channels, _)| channels);
+        [&self.parameters[unit.at..][..channels], &self.parameters[unit.at + channels..][..channels]]
+    }
+
+    fn weight(&self, unit: &Unit) -> Matrix<'_> {
+        Matrix::new(&self.parameters[unit.at..][..unit.inputs * unit.outputs], unit.inputs, unit.outputs)
+    }
+
+    /// A unit forward, batch normalisation by its running moments.
+    fn forward_unit(
+        &self,
+        unit: &Unit,
+        out: &mut [f32],
+        x: &[f32],
+        count: usize,
+        dropout: &mut Option<&mut ChaCha8Rng>,
+        scratch: &mut Vec<f32>,
+    ) {
+        match &unit.kind {
+            Kind::Map { map, bias, act } => {
+                self.apply(unit, out, x, count, scratch);
+                let at = unit.at + unit.weights(map);
+                vector::add_bias(out, &self.parameters[at..][..*bias], act.leaky);
+                drop_out(out, *act, dropout);
+            }
+            Kind::Act(act) => {
+                out.copy_from_slice(x);
+                if act.leaky {
+                    vector::leaky(out);
+                }
+                drop_out(out, *act, dropout);
+            }
+            Kind::Tanh => out.iter_mut().zip(x).for_each(|(out, x)| *out = x.tanh()),
+            Kind::Norm { channels, running } => {
+                let [gamma, beta] = [unit.at, unit.at + channels].map(|at| &self.parameters[at..][..*channels]);
+                running.normalise(out, x, [gamma, beta]);
+            }
+            Kind::Transpose { .. } => self.apply(unit, out, x, count, scratch),
+        }
+    }
+
+    /// The linear part of a unit: `out` = x W.
+    fn apply(&self, unit: &Unit, out: &mut [f32], x: &[f32], count: usize, scratch: &mut Vec<f32>) {
+        match &unit.kind {
+            Kind::Map { map: Map::Dense, .. } => {
+                product(out, Matrix::new(x, count, unit.inputs), self.weight(unit), Into::Replace);
+            }
+            Kind::Map { map: Map::Scale, .. } => self.scale(unit, out, x),
+            Kind::Map { map: Map::Kernel(kernel), .. } => kernel.apply(out, x, count, scratch),
+            Kind::Transpose { rows, columns } => transpose(out, x, *rows, *columns),
+            Kind::Act(_) | Kind::Tanh | Kind::Norm { .. } => out[..x.len()].copy_from_slice(x),
+        }
+    }
+
+    /// The linear part of a unit backward: `out` = δ Wᵀ, δ being what its output's mask has left.
+    fn transposed(&self, unit: &Unit, out: &mut [f32], delta: &[f32], count: usize, scratch: &mut Vec<f32>) {
+        let (out, delta) = (&mut out[..count * unit.inputs], &delta[..count * unit.outputs]);
+        match &unit.kind {
+            Kind::Map { map: Map::Dense, .. } => {
+                let delta = Matrix::new(delta, count, unit.outputs);
+                product(out, delta, self.weight(unit).transposed(), Into::Replace);
+            }
+            Kind::Map { map: Map::Scale, .. } => self.scale(unit, out, delta),
+            Kind::Map { map: Map::Kernel(kernel), .. } => kernel.transposed(out, delta, count, scratch),
+            Kind::Transpose { rows, columns } => transpose(out, delta, *columns, *rows),
+            Kind::Act(_) | Kind::Tanh | Kind::Norm { .. } => out.copy_from_slice(delta),
+        }
+    }
+
+    fn scale(&self, unit: &Unit, out: &mut [f32], x: &[f32]) {
+        let scale = &self.parameters[unit.at..][..unit.inputs];
+        for (out, x) in out.chunks_exact_mut(unit.inputs).zip(x.chunks_exact(unit.inputs)) {
+            out.iter_mut().zip(x.iter().zip(scale)).for_each(|(out, (x, scale))| *out = x * scale);
+        }
+    }
+
+    /// Multiplies a gradient by the slope of a unit's activation.
+    fn mask(&self, tape: &Tape, index: usize, (start, count): (usize, usize), delta: &mut [f32]) {
+        let unit = &self.units[index];
+        let out = &tape.values[index + 1][start * unit.outputs..][..count * unit.outputs];
+        match &unit.kind {
+            Kind::Map { act, .. } | Kind::Act(act) => {
+                let act = Act { dropout: act.dropout.filter(|_| tape.dropout), ..*act };
+                if !act.is_identity() {
+                    vector::mask(delta, out, act);
+                }
+            }
+            Kind::Tanh => delta.iter_mut().zip(out).for_each(|(delta, h)| *delta *= 1.0 - h * h),
+            Kind::Norm { .. } | Kind::Transpose { .. } => {}
+        }
+    }
+
+    /// The gradient of a unit's weight: += xᵀ δ.
+    fn accumulate(
+        &self,
+        unit: &Unit,
+        gradient: &mut [f32],
+        x: &[f32],
+        delta: &[f32],
+        count: usize,
+        scratch: &mut Vec<f32>,
+    ) {
+        let Kind::Map { map, .. } = &unit.kind else { return };
+        let gradient = &mut gradient[unit.at..][..unit.weights(map)];
+        let delta = &delta[..count * unit.outputs];
+        match map {
+            Map::Dense => {
+                let x = Matrix::new(x, count, unit.inputs).transposed();
+                product(gradient, x, Matrix::new(delta, count, unit.outputs), Into::Add);
+            }
+            Map::Scale => {
+                for (x, delta) in x.chunks_exact(unit.inputs).zip(delta.chunks_exact(unit.inputs)) {
+                    gradient.iter_mut().zip(x.iter().zip(delta)).for_each(|(g, (x, delta))| *g += x * delta);
+                }
+            }
+            Map::Kernel(kernel) => kernel.accumulate(gradient, x, delta, count, scratch),
+        }
+    }
+
+    /// The gradient of a unit's bias: += Σ δ, with a factor for each row if there are some.
+    fn accumulate_bias(
+        &self,
+        unit: &Unit,
+        gradient: &mut [f32],
+        delta: &[f32],
+        count: usize,
+        factors: Option<&[f32]>,
+    ) {
+        let Kind::Map { map, bias, .. } = &unit.kind else { return };
+        let sums = &mut gradient[unit.at + unit.weights(map)..][..*bias];
+        let delta = &delta[..count * unit.outputs];
+        match factors {
+            Some(factors) => vector::add_scaled_rows(sums, delta, factors, unit.outputs / bias),
+            None => vector::add_rows(sums, delta),
+        }
+    }
+
+    /// Puts the gradients of kernels in the order in which the net stores them.
+    fn restore(&self, gradient: &mut [f32]) {
+        if gradient.is_empty() {
+            return;
+        }
+        for unit in &self.units {
+            if let Kind::Map { map: map @ Map::Kernel(kernel), .. } = &unit.kind {
+                kernel.restore(&mut gradient[unit.at..][..unit.weights(map)]);
+            }
+        }
+    }
+}
+
+impl Kind {
+    fn map(map: Map, bias: usize) -> Self {
+        Self::Map { map, bias, act: Act::default() }
+    }
+}
+
+impl Unit {
+    fn transpose(rows: usize, columns: usize) -> Self {
+        Self { kind: Kind::Transpose { rows, columns }, at: 0, inputs: rows * columns, outputs: rows * columns }
+    }
+
+    fn act(&mut self) -> Option<&mut Act> {
+        match &mut self.kind {
+            Kind::Map { act, .. } | Kind::Act(act) => Some(act),
+            _ => None,
+        }
+    }
+
+    fn norm(&self) -> Option<(usize, &Moments)> {
+        match &self.kind {
+            Kind::Norm { channels, running } => Some((*channels, running)),
+            _ => None,
+        }
+    }
+
+    fn has_weight(&self) -> bool {
+        matches!(self.kind, Kind::Map { .. })
+    }
+
+    /// Numbers in the weight of its map.
+    fn weights(&self, map: &Map) -> usize {
+        match map {
+            Map::Dense => self.inputs * self.outputs,
+            Map::Scale => self.inputs,
+            Map::Kernel(kernel) => kernel.weights(),
+        }
+    }
+}
+
+/// Room for a block on its way back.
+struct Work {
+    delta: Vec<f32>,
+    next: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl Work {
+    fn new(net: &Net) -> Self {
+        let [delta, next] = [(); 2].map(|()| vec![0.0; net.block * net.widest()]);
+        Self { delta, next, scratch: Vec::new() }
+    }
+}
+
+/// What a unit takes, and where its output goes.
+fn around(values: &mut [Vec<f32>], unit: usize) -> (&[f32], &mut [f32]) {
+    let (before, after) = values.split_at_mut(unit + 1);
+    (&before[unit], &mut after[0])
+}
+
+/// Inverted dropout, row by row.
+fn drop_out(values: &mut [f32], act: Act, rng: &mut Option<&mut ChaCha8Rng>) {
+    if let (Some(share), Some(rng)) = (act.dropout, rng) {
+        let keep = act.keep();
+        values.iter_mut().for_each(|value| *value *= if rng.random_bool(share) { 0.0 } else { keep });
+    }
+}
+
+/// Each row as a matrix of this many rows and columns, transposed.
+fn transpose(out: &mut [f32], x: &[f32], rows: usize, columns: usize) {
+    let size = rows * columns;
+    for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
+        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+            out.iter_mut().zip(x[column..].iter().step_by(columns)).for_each(|(out, x)| *out = *x);
+        }
+    }
+}
