@@ -24,6 +24,10 @@ use pgan_pipe::{
 };
 use serde_json::{from_value, json};
 
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EVENTS: usize = 65_536;
 const WIDTH: usize = 7;
 

@@ -25,10 +25,11 @@ pub mod freeze;
 pub mod layer;
 pub mod network;
 pub mod ratio;
+pub(crate) mod wide;
 pub mod window;
 
 pub use artifact::{Component, Discriminator, StoredModel};
-pub use backprop::{PiecewiseLinear, Traced};
+pub use backprop::{Leaf, PiecewiseLinear, Traced};
 pub use derived::{Derived, Rows};
 pub use network::{Network, Pass, Weights};
 use ratio::LoadedRatio;

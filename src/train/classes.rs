@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::{LOG_EVERY, TrainError, config::OptimizerConfig, finite, optimizer::Optimizer};
 use crate::{
-    model::{Network, Pass, Rows, Weights, architecture::mlp, derived::host},
+    model::{Leaf, Network, Pass, Rows, Traced, Weights, architecture::mlp, derived::host},
     rng::Streams,
     value::Positive,
 };
@@ -45,12 +45,12 @@ impl ComponentClasses {
             }
             let rows = Tensor::<2>::from_data(TensorData::new(values, [classes * BATCH, width]), device);
             let (loss, gradient) = {
-                let bound = net.tracked();
-                let logits = bound.forward(Tensor::from_inner(rows), &mut Pass::evaluation());
-                let hits = log_softmax(logits, 1) * Tensor::from_inner(labels.clone());
+                let (logits, traced) = Traced::forward(&net, rows, &mut Pass::evaluation());
+                let logits = Leaf::new(logits);
+                let hits = log_softmax(logits.tensor(), 1) * Tensor::from_inner(labels.clone());
                 let loss = hits.sum().neg() / (classes * BATCH) as f64;
-                let gradients = loss.backward();
-                (loss.inner(), bound.gradient(&gradients))
+                let gradient = traced.parameters(logits.slope(&loss.backward()));
+                (loss.inner(), gradient)
             };
             optimizer.update(&mut net, gradient);
             if step % LOG_EVERY == 0 || step == steps {

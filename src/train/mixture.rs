@@ -12,7 +12,7 @@ use super::{
     optimizer::Optimizer,
     softplus,
 };
-use crate::model::{Network, Pass, Weights, architecture::mlp, derived::host};
+use crate::model::{Leaf, Network, Pass, Traced, Weights, architecture::mlp, derived::host};
 
 /// Shares of the real events, of G's and of G1's that lie in the tail.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,12 +72,11 @@ impl ComponentClassifier {
     pub fn learn(&mut self, rows: &Tensor<2>, base: usize) {
         let size = rows.dims()[0];
         let gradient = {
-            let bound = self.net.tracked();
-            let logits = bound.forward(Tensor::from_inner(rows.clone()), &mut Pass::evaluation());
-            let from_base = softplus(logits.clone().slice(0..base)).mean();
-            let from_candidate = softplus(logits.slice(base..size).neg()).mean();
-            let gradients = (from_base + from_candidate).backward();
-            bound.gradient(&gradients)
+            let (logits, traced) = Traced::forward(&self.net, rows.clone(), &mut Pass::evaluation());
+            let logits = Leaf::new(logits);
+            let from_base = softplus(logits.tensor().slice(0..base)).mean();
+            let from_candidate = softplus(logits.tensor().slice(base..size).neg()).mean();
+            traced.parameters(logits.slope(&(from_base + from_candidate).backward()))
         };
         self.optimizer.update(&mut self.net, gradient);
     }

@@ -13,7 +13,7 @@ use super::{
     optimizer::Optimizer,
 };
 use crate::{
-    model::{Network, Pass, Rows, Weights},
+    model::{Leaf, Network, Pass, Rows, Traced, Weights},
     rng::Streams,
 };
 
@@ -119,11 +119,11 @@ pub fn train(
         let real = reals.batch(&mut random.order, device).rows;
         let z = latent(batch, generator.inputs(), &mut random.noise, device);
         let (loss, gradient) = {
-            let bound = net.tracked();
-            let made = bound.forward(Tensor::from_inner(z), &mut Pass::training(&mut random.dropout));
-            let loss = statistic.between(made, Tensor::from_inner(real));
-            let gradients = loss.backward();
-            (loss.inner(), bound.gradient(&gradients))
+            let (made, traced) = Traced::forward(net, z, &mut Pass::training(&mut random.dropout));
+            let made = Leaf::new(made);
+            let loss = statistic.between(made.tensor(), Tensor::from_inner(real));
+            let gradient = traced.parameters(made.slope(&loss.backward()));
+            (loss.inner(), gradient)
         };
         optimizer.update(net, gradient);
         if step % LOG_EVERY == 0 || step == steps {

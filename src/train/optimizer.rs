@@ -1,12 +1,12 @@
-//! Optimisers over a net's flat parameters: a handful of tensor operations a step, whatever the net.
+//! Optimisers over a net's flat parameters: one loop a step on the CPU, and elsewhere a handful of tensor operations.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     archive::state,
     config::{OptimizerConfig, OptimizerKind, Schedule},
 };
-use crate::model::Network;
+use crate::model::{Network, wide::wide};
 
 /// An optimiser with its state.
 #[derive(Clone, Debug)]
@@ -30,24 +30,22 @@ impl Optimizer {
     pub fn update(&mut self, network: &mut Network, gradient: Tensor<1>) {
         let rate = self.rate(self.step);
         self.step += 1;
-        let decays = (self.config.beta1.get(), self.config.beta2.get());
-        let epsilon = self.config.epsilon.get();
         let time = i32::try_from(self.step).unwrap_or(i32::MAX);
-        let change = match self.config.kind {
-            OptimizerKind::Adam => {
-                let correction = (1.0 - decays.0.powi(time), 1.0 - decays.1.powi(time));
-                let second = average(&mut self.second, gradient.clone().square(), decays.1);
-                let first = average(&mut self.first, gradient, decays.0);
-                let scale = (second / correction.1).sqrt() + epsilon;
-                first / scale * (rate / correction.0)
-            }
-            OptimizerKind::Rmsprop => {
-                let second = average(&mut self.second, gradient.clone().square(), decays.1);
-                momentum(&mut self.first, gradient / (second.sqrt() + epsilon), decays.0) * rate
-            }
-            OptimizerKind::Sgd => momentum(&mut self.first, gradient, decays.0) * rate,
+        let (beta1, beta2) = (self.config.beta1.get(), self.config.beta2.get());
+        let step = Step {
+            kind: self.config.kind,
+            decays: (beta1, beta2),
+            epsilon: self.config.epsilon.get(),
+            rate,
+            corrections: (1.0 - beta1.powi(time), 1.0 - beta2.powi(time)),
         };
-        network.set_parameters(network.parameters() - change);
+        let state = [&mut self.first, &mut self.second];
+        let parameters = if network.device() == Device::flex() {
+            step.on_host(network.parameters(), gradient, state)
+        } else {
+            step.on_device(network.parameters(), gradient, state)
+        };
+        network.set_parameters(parameters);
     }
 
     /// The learning rate of a step, counted from 0.
@@ -66,6 +64,117 @@ impl Optimizer {
         let last = self.config.final_share.get();
         peak * (last + (1.0 - last) * share)
     }
+}
+
+/// The numbers of one step.
+#[derive(Clone, Copy)]
+struct Step {
+    kind: OptimizerKind,
+    decays: (f64, f64),
+    epsilon: f64,
+    rate: f64,
+    /// 1 − βᵗ of both decays.
+    corrections: (f64, f64),
+}
+
+impl Step {
+    /// The new parameters, by operations on whole tensors.
+    fn on_device(
+        self,
+        parameters: Tensor<1>,
+        gradient: Tensor<1>,
+        [first, second]: [&mut Option<Tensor<1>>; 2],
+    ) -> Tensor<1> {
+        let Self { decays, epsilon, rate, corrections, .. } = self;
+        let change = match self.kind {
+            OptimizerKind::Adam => {
+                let second = average(second, gradient.clone().square(), decays.1);
+                let first = average(first, gradient, decays.0);
+                let scale = (second / corrections.1).sqrt() + epsilon;
+                first / scale * (rate / corrections.0)
+            }
+            OptimizerKind::Rmsprop => {
+                let second = average(second, gradient.clone().square(), decays.1);
+                momentum(first, gradient / (second.sqrt() + epsilon), decays.0) * rate
+            }
+            OptimizerKind::Sgd => momentum(first, gradient, decays.0) * rate,
+        };
+        parameters - change
+    }
+
+    /// The new parameters, by one loop.
+    fn on_host(
+        self,
+        parameters: Tensor<1>,
+        gradient: Tensor<1>,
+        [first, second]: [&mut Option<Tensor<1>>; 2],
+    ) -> Tensor<1> {
+        let device = parameters.device();
+        let size = parameters.dims()[0];
+        let take = |state: &mut Option<Tensor<1>>| state.take().map_or_else(|| vec![0.0; size], numbers);
+        let (mut p, g) = (numbers(parameters), numbers(gradient));
+        let (mut m, mut v) = (take(first), take(second));
+        let decays = (self.decays.0 as f32, self.decays.1 as f32);
+        let mixes = ((1.0 - self.decays.0) as f32, (1.0 - self.decays.1) as f32);
+        let (epsilon, rate, correction) = (self.epsilon as f32, self.rate as f32, self.corrections.1 as f32);
+        let corrected = (self.rate / self.corrections.0) as f32;
+        match self.kind {
+            OptimizerKind::Adam => {
+                adam(&mut p, &g, &mut m, &mut v, decays, mixes, epsilon, correction, corrected);
+            }
+            OptimizerKind::Rmsprop => rmsprop(&mut p, &g, &mut m, &mut v, decays, mixes.1, epsilon, rate),
+            OptimizerKind::Sgd => sgd(&mut p, &g, &mut m, decays.0, rate),
+        }
+        let tensor = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [size]), &device);
+        *first = Some(tensor(m));
+        if self.kind != OptimizerKind::Sgd {
+            *second = Some(tensor(v));
+        }
+        tensor(p)
+    }
+}
+
+wide! {
+    #[expect(clippy::too_many_arguments, reason = "slices and numbers of one loop")]
+    fn adam(
+        p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], decays: (f32, f32), mixes: (f32, f32), epsilon: f32,
+        correction: f32, rate: f32,
+    ) {
+        for ((p, &g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
+            *v = *v * decays.1 + g * g * mixes.1;
+            *m = *m * decays.0 + g * mixes.0;
+            *p -= *m / ((*v / correction).sqrt() + epsilon) * rate;
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "slices and numbers of one loop")]
+    fn rmsprop(
+        p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], decays: (f32, f32), mix: f32, epsilon: f32, rate: f32,
+    ) {
+        for ((p, &g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
+            *v = *v * decays.1 + g * g * mix;
+            *m = *m * decays.0 + g / (v.sqrt() + epsilon);
+            *p -= *m * rate;
+        }
+    }
+
+    fn sgd(p: &mut [f32], g: &[f32], m: &mut [f32], decay: f32, rate: f32) {
+        for ((p, &g), m) in p.iter_mut().zip(g).zip(m) {
+            *m = *m * decay + g;
+            *p -= *m * rate;
+        }
+    }
+
+    /// `average` ← `average` · `keep` + x · `mix`.
+    fn mix_in(average: &mut [f32], x: &[f32], keep: f32, mix: f32) {
+        average.iter_mut().zip(x).for_each(|(average, x)| *average = *average * keep + x * mix);
+    }
+}
+
+/// The numbers of a tensor on the CPU. NaN should they not be had: the next look at a loss then stops the training.
+fn numbers(tensor: Tensor<1>) -> Vec<f32> {
+    let count = tensor.dims()[0];
+    tensor.try_into_vec_as::<f32>().unwrap_or_else(|_| vec![f32::NAN; count])
 }
 
 /// Exponential average from 0: s ← β s + (1 − β) x.
@@ -117,6 +226,12 @@ impl Average {
         let decay = self.decay.min((1 + self.step) as f64 / (10 + self.step) as f64);
         self.parameters = if self.decay == 0.0 {
             network.parameters()
+        } else if network.device() == Device::flex() {
+            let nothing = Tensor::zeros([0], &network.device());
+            let mut average = numbers(std::mem::replace(&mut self.parameters, nothing));
+            mix_in(&mut average, &numbers(network.parameters()), decay as f32, (1.0 - decay) as f32);
+            let size = average.len();
+            Tensor::from_data(TensorData::new(average, [size]), &network.device())
         } else {
             self.parameters.clone() * decay + network.parameters() * (1.0 - decay)
         };

@@ -18,7 +18,7 @@ use super::{
     optimizer::Optimizer,
 };
 use crate::{
-    model::{Network, Pass, Weights, architecture::mlp},
+    model::{Leaf, Network, Pass, Traced, Weights, architecture::mlp},
     rng::Streams,
 };
 
@@ -61,25 +61,33 @@ pub fn train(
     for step in session.resume("vae", steps, &mut autoencoder)? + 1..=steps {
         session.keep("vae", step - 1, &mut autoencoder);
         let Autoencoder { random, nets, optimizers } = &mut autoencoder;
-        let x = Tensor::from_inner(reals.batch(&mut random.order, device).rows);
-        let draw = |width: usize, rng: &mut ChaCha8Rng| Tensor::<2>::from_inner(latent(batch, width, rng, device));
+        let x = reals.batch(&mut random.order, device).rows;
+        let draw = |width: usize, rng: &mut ChaCha8Rng| latent(batch, width, rng, device);
         let (loss, gradients) = {
-            let (encoder, decoder) = (nets[0].tracked(), nets[1].tracked());
-            let encoded = encoder.forward(x.clone(), &mut Pass::evaluation());
-            let mean = encoded.clone().slice([0..batch, 0..code]);
-            let log_variance = encoded.slice([0..batch, code..2 * code]).clamp(-12.0, 6.0);
-            let z = mean.clone() + (log_variance.clone() * 0.5).exp() * draw(code, &mut random.noise);
-            let mut decode = || {
-                let input = Tensor::cat(vec![z.clone(), draw(noise, &mut random.noise)], 1);
-                decoder.forward(input, &mut Pass::training(&mut random.dropout))
-            };
-            let (a, b) = (decode(), decode());
+            let (encoded, encoder) = Traced::forward(&nets[0], x.clone(), &mut Pass::evaluation());
+            let codes = Leaf::new(encoded);
+            let mean = codes.tensor().slice([0..batch, 0..code]);
+            let log_variance = codes.tensor().slice([0..batch, code..2 * code]).clamp(-12.0, 6.0);
+            let z = mean.clone() + (log_variance.clone() * 0.5).exp() * Tensor::from_inner(draw(code, &mut random.noise));
+            // Both decodings at once: a batch of twice the rows.
+            let codes_twice = z.clone().inner().repeat_dim(0, 2);
+            let input = Tensor::cat(vec![codes_twice, latent(2 * batch, noise, &mut random.noise, device)], 1);
+            let (decoded, decoder) = Traced::forward(&nets[1], input, &mut Pass::training(&mut random.dropout));
+            let events = Leaf::new(decoded);
+            let (a, b) = (events.tensor().slice(0..batch), events.tensor().slice(batch..2 * batch));
             let distance = |a: &Tensor<2>, b: &Tensor<2>| ((a.clone() - b.clone()).square().sum_dim(1) + 1e-8).sqrt();
-            let score = (distance(&x, &a) + distance(&x, &b) - distance(&a, &b)) * 0.5;
+            let x = Tensor::from_inner(x);
+            let score = ((distance(&x, &a) + distance(&x, &b) - distance(&a, &b)) * 0.5).mean();
+            let score_value = score.clone().inner();
+            let (of_decoder, to_input) = decoder.both(events.slope(&score.backward()));
+            let to_codes = to_input.slice([0..2 * batch, 0..code]);
+            let to_codes = to_codes.clone().slice(0..batch) + to_codes.slice(batch..2 * batch);
             let divergence = (mean.square() + log_variance.clone().exp() - log_variance - 1.0).sum_dim(1) * 0.5;
-            let loss = (score + divergence * (beta / row as f64)).mean();
-            let gradients = loss.backward();
-            (loss.inner(), [encoder.gradient(&gradients), decoder.gradient(&gradients)])
+            let divergence = divergence.mean() * (beta / row as f64);
+            let loss = score_value + divergence.clone().inner();
+            let through = (z * Tensor::from_inner(to_codes)).sum() + divergence.sum();
+            let of_encoder = encoder.parameters(codes.slope(&through.backward()));
+            (loss, [of_encoder, of_decoder])
         };
         for ((net, optimizer), gradient) in nets.iter_mut().zip(optimizers).zip(gradients) {
             optimizer.update(net, gradient);

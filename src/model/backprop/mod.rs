@@ -11,7 +11,7 @@
 //! On the CPU the passes are fused over blocks of rows ([`host`]); elsewhere they are tensor operations ([`tensors`]), and nets with
 //! other layers go through autodiff; [`Traced`] hides which.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use self::host::{Mode, Wanted};
 use super::{Network, Pass, layer::Layer, network::Bound};
@@ -244,6 +244,26 @@ impl<'a> Traced<'a> {
                 (bound.gradient(&gradients), to_input)
             }
         }
+    }
+}
+
+/// What came out of a net, as the start of an autodiff graph: of a loss, say, whose slope there goes back through [`Traced`].
+pub struct Leaf(Tensor<2>);
+
+impl Leaf {
+    /// Of a tensor outside of autodiff.
+    pub fn new(tensor: Tensor<2>) -> Self {
+        Self(Tensor::from_inner(tensor).require_grad())
+    }
+
+    /// The tensor inside of autodiff.
+    pub fn tensor(&self) -> Tensor<2> {
+        self.0.clone()
+    }
+
+    /// The gradient with respect to it, outside of autodiff; 0 where none arrived.
+    pub fn slope(&self, gradients: &Gradients) -> Tensor<2> {
+        self.0.grad(gradients).unwrap_or_else(|| self.tensor().inner().zeros_like())
     }
 }
 

@@ -3,11 +3,8 @@
 //! The pixels under the kernel are gathered, a row for each position of the output (im2col); a transposed convolution is one with
 //! the kernel turned about. Channels last, both sides of the product are dense, and a row's pixels are runs of memory.
 
-use super::{
-    product::{Into, Matrix, product},
-    vector::wide,
-};
-use crate::model::layer::Convolution;
+use super::product::{Into, Matrix, product};
+use crate::model::{layer::Convolution, wide::wide};
 
 /// Numbers that are gathered at once, so that they stay in the cache until they are used.
 const GATHERED: usize = 1 << 16;
@@ -179,17 +176,18 @@ impl Kernel {
     /// Adds what belongs to the pixels under the kernel to the pixels.
     fn scatter(&self, out: &mut [f32], under: &[f32]) {
         let width = self.positions() * self.under();
-        wide(
-            #[inline(always)]
-            || {
-                for (image, under) in out.chunks_exact_mut(self.pixels()).zip(under.chunks_exact(width)) {
-                    for run in &self.runs {
-                        let pixels = image[run.image..][..run.count].iter_mut();
-                        pixels.zip(&under[run.gathered..]).for_each(|(pixel, value)| *pixel += value);
-                    }
-                }
-            },
-        );
+        for (image, under) in out.chunks_exact_mut(self.pixels()).zip(under.chunks_exact(width)) {
+            add_runs(image, under, &self.runs);
+        }
+    }
+}
+
+wide! {
+    fn add_runs(image: &mut [f32], gathered: &[f32], runs: &[Run]) {
+        for run in runs {
+            let pixels = image[run.image..][..run.count].iter_mut();
+            pixels.zip(&gathered[run.gathered..][..run.count]).for_each(|(pixel, value)| *pixel += value);
+        }
     }
 }
 

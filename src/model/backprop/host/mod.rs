@@ -399,7 +399,8 @@ impl Net {
             Kind::Map { map, bias, act } => {
                 self.apply(unit, out, x, count, scratch);
                 let at = unit.at + unit.weights(map);
-                vector::add_bias(out, &self.parameters[at..][..*bias], act.leaky);
+                let add_bias = if act.leaky { vector::add_bias_leaky } else { vector::add_bias };
+                add_bias(out, &self.parameters[at..][..*bias]);
                 drop_out(out, *act, dropout);
             }
             Kind::Act(act) => {
