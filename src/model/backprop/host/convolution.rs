@@ -7,7 +7,7 @@ use super::product::{Into, Matrix, product};
 use crate::model::{layer::Convolution, wide::wide};
 
 /// Numbers that are gathered at once, so that they stay in the cache until they are used.
-const GATHERED: usize = 1 << 16;
+const GATHERED: usize = 1 << 17;
 
 /// A convolution, or a transposed one, with its weight.
 pub(super) struct Kernel {
