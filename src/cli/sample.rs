@@ -4,14 +4,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc,
+    thread,
 };
 
-use anyhow::Context;
 use clap::Args;
 use pgan_pipe::{
-    data::{DataError, write_table},
+    data::{DataError, Table, TableWriter},
     device::DeviceName,
-    model::Model,
+    model::{Model, ModelError},
     plan::Plan,
     rng::Streams,
     stage::{Artifact, ArtifactKind},
@@ -68,25 +69,61 @@ impl Sample {
         let record = show::record(stage, &self.pipeline)?;
         intact(&store, record)?;
         let artifact = Artifact::of(record, &store);
-        let table = self.draw(&artifact).map_err(|error| Failure::new(STAGE, error))?;
+        let model = Model::load(&artifact, self.device).map_err(|error| Failure::new(STAGE, error))?;
 
         // Written beside the target first: a file of this name is complete.
         let name = self.output.file_name().unwrap_or_default().to_string_lossy();
         let partial = self.output.with_file_name(format!(".{name}.{}.partial.{extension}", std::process::id()));
-        let written = write_table(&partial, &table)
-            .map_err(|error| match error {
-                // Whoever named the target knows nothing of the file beside it.
-                DataError::Io { source, .. } => source.into(),
-                error => anyhow::Error::from(error),
-            })
-            .and_then(|()| Ok(fs::rename(&partial, &self.output)?))
-            .with_context(|| format!("cannot write {}", self.output.display()));
-        if let Err(error) = written {
+        let written = self.draw(&model, &partial).and_then(|()| {
+            let renamed = fs::rename(&partial, &self.output).map_err(anyhow::Error::from);
+            renamed.map_err(|error| self.cannot_write(error))
+        });
+        if let Err(failure) = written {
             let _ = fs::remove_file(&partial);
-            return Err(Failure::new(IO, error));
+            return Err(failure);
         }
-        print(&format!("wrote {} events to {}", table.len(), self.output.display()))?;
+        print(&format!("wrote {} events to {}", self.events.get(), self.output.display()))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Draws the events into a file, part by part: one is written while the next is drawn.
+    fn draw(&self, model: &Model, file: &Path) -> Result<(), Failure> {
+        let observables = model.description().observables;
+        let mut rng = Streams::new(self.seed, "sample").stream("events");
+        let (parts, queue) = mpsc::sync_channel::<Table>(1);
+        let write = move || -> Result<(), DataError> {
+            let mut writer = None;
+            for part in queue {
+                let part = observables.append_to(&part)?;
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    none => none.insert(TableWriter::create(file, part.names(), self.events.get())?),
+                };
+                writer.append(&part)?;
+            }
+            writer.map_or(Ok(()), TableWriter::finish)
+        };
+        thread::scope(|scope| {
+            let writer = scope.spawn(write);
+            // The writer hangs up when it fails, and says itself why.
+            let drawn = model.sample_parts(self.events.get(), &mut rng, |part| {
+                parts.send(part).map_err(|_| Halt::Writer)
+            });
+            drop(parts);
+            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            if let Err(Halt::Model(error)) = drawn {
+                return Err(Failure::new(STAGE, error));
+            }
+            written.map_err(|error| match error {
+                // Whoever named the target knows nothing of the file beside it.
+                DataError::Io { source, .. } => self.cannot_write(source.into()),
+                error => self.cannot_write(error.into()),
+            })
+        })
+    }
+
+    fn cannot_write(&self, error: anyhow::Error) -> Failure {
+        Failure::new(IO, error.context(format!("cannot write {}", self.output.display())))
     }
 
     /// The extension of the file to write, which is known to be writable as far as one can tell before there are events.
@@ -105,12 +142,18 @@ impl Sample {
             _ => Ok(extension),
         }
     }
+}
 
-    fn draw(&self, artifact: &Artifact) -> anyhow::Result<pgan_pipe::data::Table> {
-        let model = Model::load(artifact, self.device)?;
-        let mut rng = Streams::new(self.seed, "sample").stream("events");
-        let events = model.sample(self.events.get(), &mut rng)?;
-        Ok(model.description().observables.append_to(&events)?)
+/// Why drawing ended early.
+enum Halt {
+    Model(ModelError),
+    /// The writer has failed.
+    Writer,
+}
+
+impl From<ModelError> for Halt {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
     }
 }
 

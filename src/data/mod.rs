@@ -25,7 +25,7 @@ pub use observables::Observables;
 pub use read::read_table;
 pub use synthetic::Truth;
 pub use table::Table;
-pub use write::write_table;
+pub use write::{TableWriter, write_table};
 
 /// Why events cannot be read or used.
 #[derive(Debug, thiserror::Error)]

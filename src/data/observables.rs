@@ -51,9 +51,15 @@ impl Observables {
     pub fn append_to(self, events: &Table) -> Result<Table, DataError> {
         let mut names = events.names().to_vec();
         let mut columns = events.columns().to_vec();
-        for name in self.names().iter().filter(|name| events.column(name).is_err()) {
-            columns.push(self.values(events, name)?.into_iter().map(single).collect());
-            names.push((*name).to_owned());
+        let missing: Vec<usize> =
+            (0..self.names().len()).filter(|&index| events.column(self.names()[index]).is_err()).collect();
+        if !missing.is_empty() {
+            let jets = dijet::Columns::of(events)?;
+            let pairs: Vec<_> = (0..events.len()).into_par_iter().map(|event| dijet::pair(jets.event(event))).collect();
+            for index in missing {
+                columns.push(pairs.iter().map(|pair| single(pair[index])).collect());
+                names.push(self.names()[index].to_owned());
+            }
         }
         Table::new(names, columns)
     }

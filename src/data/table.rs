@@ -31,6 +31,15 @@ impl Table {
         Self::new(names, columns)
     }
 
+    /// The events of tables with these columns, one after the other.
+    pub fn concat(names: &[String], tables: &[Self]) -> Result<Self, DataError> {
+        if tables.iter().any(|table| table.names != names) {
+            return Err(DataError::Unusable("tables of different columns make no table".into()));
+        }
+        let column = |index: usize| tables.iter().flat_map(|table| &table.columns[index]).copied().collect();
+        Self::new(names.to_vec(), (0..names.len()).map(column).collect())
+    }
+
     /// The events as rows, `[events × columns]` in row-major order.
     pub fn to_rows(&self) -> Vec<f32> {
         (0..self.len()).flat_map(|event| self.columns.iter().map(move |column| column[event])).collect()

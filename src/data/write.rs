@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -24,27 +24,93 @@ const ROW_GROUP: usize = 1 << 20;
 /// Writes a table as `.parquet`, `.csv` (a header line; numbers in their shortest exact form) or `.npy` (float32 of shape
 /// `[events, columns]`; that format holds no names).
 pub fn write_table(path: &Path, table: &Table) -> Result<(), DataError> {
-    let format = Format::of(path)?;
-    let mut file = BufWriter::new(File::create(path).map_err(DataError::io(path))?);
-    match format {
-        Format::Parquet => parquet(&mut file, table).map_err(|error| DataError::format(path, error.to_string()))?,
-        Format::Csv => csv(&mut file, table).map_err(|error| DataError::io(path)(error.into()))?,
-        Format::Npy => npy(&mut file, table).map_err(DataError::io(path))?,
-    }
-    file.flush().map_err(DataError::io(path))
+    let mut writer = TableWriter::create(path, table.names(), table.len())?;
+    writer.append(table)?;
+    writer.finish()
 }
 
-fn parquet(file: &mut (impl Write + Send), table: &Table) -> Result<(), ParquetError> {
+/// Writes a table part by part, as [`write_table`] does.
+pub struct TableWriter {
+    path: PathBuf,
+    format: Writer,
+}
+
+enum Writer {
+    Parquet(Box<SerializedFileWriter<BufWriter<File>>>),
+    Csv(Box<csv::Writer<BufWriter<File>>>),
+    Npy(npyz::NpyWriter<f32, BufWriter<File>>),
+}
+
+impl TableWriter {
+    /// Begins a file for so many events in all, whose format is told by its extension.
+    pub fn create(path: &Path, names: &[String], events: usize) -> Result<Self, DataError> {
+        let format = Format::of(path)?;
+        let file = BufWriter::new(File::create(path).map_err(DataError::io(path))?);
+        let format = match format {
+            Format::Parquet => parquet(file, names)
+                .map(|writer| Writer::Parquet(Box::new(writer)))
+                .map_err(|error| DataError::format(path, error.to_string()))?,
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(file);
+                writer.write_record(names).map_err(|error| DataError::io(path)(error.into()))?;
+                Writer::Csv(Box::new(writer))
+            }
+            Format::Npy => {
+                let shape = [events as u64, names.len() as u64];
+                let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
+                Writer::Npy(options.writer(file).begin_nd().map_err(DataError::io(path))?)
+            }
+        };
+        Ok(Self { path: path.to_owned(), format })
+    }
+
+    /// Appends events with the columns of the file, in its order.
+    pub fn append(&mut self, table: &Table) -> Result<(), DataError> {
+        let path = &self.path;
+        match &mut self.format {
+            Writer::Parquet(writer) => {
+                append_parquet(writer, table).map_err(|error| DataError::format(path, error.to_string()))
+            }
+            Writer::Csv(writer) => append_csv(writer, table).map_err(|error| DataError::io(path)(error.into())),
+            Writer::Npy(writer) => writer.extend(table.to_rows()).map_err(DataError::io(path)),
+        }
+    }
+
+    /// Ends the file.
+    pub fn finish(self) -> Result<(), DataError> {
+        let Self { path, format } = self;
+        match format {
+            Writer::Parquet(writer) => {
+                let closed = writer.into_inner().map_err(|error| DataError::format(&path, error.to_string()));
+                closed?.flush().map_err(DataError::io(&path))
+            }
+            Writer::Csv(mut writer) => writer.flush().map_err(DataError::io(&path)),
+            // Flushes what is below it, too.
+            Writer::Npy(writer) => writer.finish().map_err(DataError::io(&path)),
+        }
+    }
+}
+
+fn parquet(
+    file: BufWriter<File>,
+    names: &[String],
+) -> Result<SerializedFileWriter<BufWriter<File>>, ParquetError> {
     let column = |name: &String| {
         Type::primitive_type_builder(name, Physical::FLOAT).with_repetition(Repetition::REQUIRED).build().map(Arc::new)
     };
-    let columns = table.names().iter().map(column).collect::<Result<_, _>>()?;
+    let columns = names.iter().map(column).collect::<Result<_, _>>()?;
     let schema = Arc::new(Type::group_type_builder("events").with_fields(columns).build()?);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_dictionary_enabled(false)
         .build();
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties))?;
+    SerializedFileWriter::new(file, schema, Arc::new(properties))
+}
+
+fn append_parquet(
+    writer: &mut SerializedFileWriter<BufWriter<File>>,
+    table: &Table,
+) -> Result<(), ParquetError> {
     for start in (0..table.len()).step_by(ROW_GROUP) {
         let end = table.len().min(start + ROW_GROUP);
         let mut group = writer.next_row_group()?;
@@ -56,27 +122,17 @@ fn parquet(file: &mut (impl Write + Send), table: &Table) -> Result<(), ParquetE
         }
         group.close()?;
     }
-    writer.close().map(drop)
+    Ok(())
 }
 
-fn csv(file: &mut impl Write, table: &Table) -> Result<(), csv::Error> {
-    let mut writer = csv::Writer::from_writer(file);
-    writer.write_record(table.names())?;
+fn append_csv(writer: &mut csv::Writer<BufWriter<File>>, table: &Table) -> Result<(), csv::Error> {
     for event in 0..table.len() {
         for column in table.columns() {
             writer.write_field(column[event].to_string())?;
         }
         writer.write_record(None::<&[u8]>)?;
     }
-    writer.flush()?;
     Ok(())
-}
-
-fn npy(file: &mut impl Write, table: &Table) -> std::io::Result<()> {
-    let shape = [table.len() as u64, table.names().len() as u64];
-    let mut writer = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
-    writer.extend(table.to_rows())?;
-    writer.finish()
 }
 
 #[cfg(test)]
@@ -101,6 +157,14 @@ mod tests {
                 let first = std::fs::read(&path).unwrap();
                 write_table(&path, &table).unwrap();
                 prop_assert_eq!(first, std::fs::read(&path).unwrap());
+                // In two parts.
+                let all: Vec<usize> = (0..table.len()).collect();
+                let mut writer = TableWriter::create(&path, &names, table.len()).unwrap();
+                let (one, other) = all.split_at(table.len() / 2);
+                writer.append(&table.rows(one)).unwrap();
+                writer.append(&table.rows(other)).unwrap();
+                writer.finish().unwrap();
+                prop_assert_eq!(&read_table(&path, Some(&names)).unwrap(), &table, "{} in parts", extension);
             }
         }
     }

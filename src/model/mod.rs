@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 use crate::{
     data::{Description, Table},
@@ -38,6 +39,8 @@ pub use window::{Side, Window};
 
 /// Events that are generated at once.
 const CHUNK: usize = 8192;
+/// Events that are handed over at once.
+const PART: usize = 1 << 18;
 /// Events of a component that are drawn in vain for each one inside of its windows, on average, before it is given up.
 const REDRAWS: usize = 1000;
 /// As [`REDRAWS`], in all, however few are wanted.
@@ -142,19 +145,43 @@ impl Model {
     /// Draws events in physical units, feature columns only; the same `rng` gives the same events. Two models with a
     /// component in common draw the same latent vectors for it, so that their samples are paired.
     pub fn sample(&self, events: usize, rng: &mut ChaCha8Rng) -> Result<Table, ModelError> {
+        let mut parts = Vec::new();
+        self.sample_parts(events, rng, |part| {
+            parts.push(part);
+            Ok::<_, ModelError>(())
+        })?;
+        Ok(Table::concat(&self.description.features, &parts)?)
+    }
+
+    /// As [`sample`](Self::sample), but hands the events over in parts of 2¹⁸ at most, so that the memory does not grow with them.
+    pub fn sample_parts<E: From<ModelError>>(
+        &self,
+        events: usize,
+        rng: &mut ChaCha8Rng,
+        mut take: impl FnMut(Table) -> Result<(), E>,
+    ) -> Result<(), E> {
         let names = &self.description.features;
-        let mut columns = vec![Vec::with_capacity(events); names.len()];
+        // Chunks have streams of their own, so that they can be made side by side.
+        let chunk = |(count, mut rng): (usize, ChaCha8Rng)| -> Result<Table, ModelError> {
+            let rows = self.sample_encoded(count, &mut rng)?;
+            Ok(self.description.coordinates.decode(&rows, names, &mut rng)?)
+        };
         let mut rest = events;
         while rest > 0 {
-            let count = rest.min(CHUNK);
-            let rows = self.sample_encoded(count, rng)?;
-            let table = self.description.coordinates.decode(&rows, names, rng)?;
-            for (column, values) in columns.iter_mut().zip(table.columns()) {
-                column.extend_from_slice(values);
-            }
-            rest -= count;
+            let part = rest.min(PART);
+            rest -= part;
+            let chunks: Vec<(usize, ChaCha8Rng)> = (0..part)
+                .step_by(CHUNK)
+                .map(|start| (CHUNK.min(part - start), ChaCha8Rng::from_rng(rng)))
+                .collect();
+            let tables: Result<Vec<Table>, ModelError> = if self.device == Device::flex() {
+                chunks.into_par_iter().map(chunk).collect()
+            } else {
+                chunks.into_iter().map(chunk).collect()
+            };
+            take(Table::concat(names, &tables?).map_err(ModelError::from)?)?;
         }
-        Ok(Table::new(names.clone(), columns)?)
+        Ok(())
     }
 
     /// Draws encoded rows, `[events × width]`: those of the mixture, thinned by its density ratios.

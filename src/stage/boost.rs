@@ -88,7 +88,7 @@ fn half() -> OpenProbability {
 }
 
 impl StageKind for Boost {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

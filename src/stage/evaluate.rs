@@ -119,7 +119,7 @@ impl Evaluate {
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
 
     fn unhashed(&self) -> &'static [&'static str] {

@@ -31,7 +31,7 @@ pub struct Mix {
 }
 
 impl StageKind for Mix {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -37,7 +37,7 @@ pub struct PostStratify {
 }
 
 impl StageKind for PostStratify {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

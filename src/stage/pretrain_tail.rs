@@ -121,7 +121,7 @@ pub enum Moments {
 }
 
 impl StageKind for PretrainTail {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PRODUCES: ArtifactKind = ArtifactKind::Candidate;
 
     fn ports(&self) -> Vec<Port<'_>> {
