@@ -98,8 +98,7 @@ impl Bench {
     fn run(&self, steps: u64) -> anyhow::Result<Duration> {
         let streams = Streams::new(2, "time_training");
         let dropout = streams.stream("dropout");
-        let adversary =
-            Adversary::new(&self.discriminator, self.loss, &self.optimizer, steps, &self.device, dropout);
+        let adversary = Adversary::new(&self.discriminator, self.loss, &self.optimizer, steps, &self.device, dropout);
         let training = GanTraining {
             description: &self.description,
             reals: &self.reals,

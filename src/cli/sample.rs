@@ -106,9 +106,8 @@ impl Sample {
         thread::scope(|scope| {
             let writer = scope.spawn(write);
             // The writer hangs up when it fails, and says itself why.
-            let drawn = model.sample_parts(self.events.get(), &mut rng, |part| {
-                parts.send(part).map_err(|_| Halt::Writer)
-            });
+            let drawn =
+                model.sample_parts(self.events.get(), &mut rng, |part| parts.send(part).map_err(|_| Halt::Writer));
             drop(parts);
             let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             if let Err(Halt::Model(error)) = drawn {

@@ -91,10 +91,7 @@ impl TableWriter {
     }
 }
 
-fn parquet(
-    file: BufWriter<File>,
-    names: &[String],
-) -> Result<SerializedFileWriter<BufWriter<File>>, ParquetError> {
+fn parquet(file: BufWriter<File>, names: &[String]) -> Result<SerializedFileWriter<BufWriter<File>>, ParquetError> {
     let column = |name: &String| {
         Type::primitive_type_builder(name, Physical::FLOAT).with_repetition(Repetition::REQUIRED).build().map(Arc::new)
     };
@@ -107,10 +104,7 @@ fn parquet(
     SerializedFileWriter::new(file, schema, Arc::new(properties))
 }
 
-fn append_parquet(
-    writer: &mut SerializedFileWriter<BufWriter<File>>,
-    table: &Table,
-) -> Result<(), ParquetError> {
+fn append_parquet(writer: &mut SerializedFileWriter<BufWriter<File>>, table: &Table) -> Result<(), ParquetError> {
     for start in (0..table.len()).step_by(ROW_GROUP) {
         let end = table.len().min(start + ROW_GROUP);
         let mut group = writer.next_row_group()?;

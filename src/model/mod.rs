@@ -170,10 +170,8 @@ impl Model {
         while rest > 0 {
             let part = rest.min(PART);
             rest -= part;
-            let chunks: Vec<(usize, ChaCha8Rng)> = (0..part)
-                .step_by(CHUNK)
-                .map(|start| (CHUNK.min(part - start), ChaCha8Rng::from_rng(rng)))
-                .collect();
+            let chunks: Vec<(usize, ChaCha8Rng)> =
+                (0..part).step_by(CHUNK).map(|start| (CHUNK.min(part - start), ChaCha8Rng::from_rng(rng))).collect();
             let tables: Result<Vec<Table>, ModelError> = if self.device == Device::flex() {
                 chunks.into_par_iter().map(chunk).collect()
             } else {

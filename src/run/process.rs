@@ -52,6 +52,10 @@ impl Process {
         for pool in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
             command.env(pool, threads.to_string());
         }
+        if std::env::var_os("CUDA_DEVICE_ORDER").is_none() {
+            // GPUs are numbered as `nvidia-smi` does, not by their speed.
+            command.env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+        }
         // A group of its own: an interrupt from the terminal reaches the executor, which then ends its workers.
         let mut child =
             command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0).spawn()?;

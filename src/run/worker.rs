@@ -155,7 +155,16 @@ fn finite(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
 
 fn said_in_panic(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the stage panicked: {}; this is a defect of the program", text.unwrap_or("without a word"))
+    let text = text.unwrap_or("without a word");
+    // libtorch has no other way to say so.
+    if text.contains("CUDA out of memory") {
+        let first = text.lines().find(|line| line.contains("CUDA out of memory")).unwrap_or(text);
+        return format!(
+            "the GPU has too little memory: {}; lower `batch`, or let fewer stages share the GPU (`resources: {{ gpu: 1 }}`)",
+            first.trim()
+        );
+    }
+    format!("the stage panicked: {text}; this is a defect of the program")
 }
 
 #[cfg(test)]
@@ -169,6 +178,14 @@ mod tests {
 
     use super::*;
     use crate::device::DeviceName;
+
+    #[test]
+    fn a_gpu_that_is_too_small_is_no_defect_of_the_program() {
+        let text = "called `Result::unwrap()` on an `Err` value: Torch(\"CUDA out of memory. Tried to allocate 2.00 GiB.\\nException\")";
+        let said = said_in_panic(&text.to_owned());
+        assert!(said.starts_with("the GPU has too little memory") && said.contains("2.00 GiB"), "{said}");
+        assert!(said_in_panic(&"index out of bounds").contains("defect"));
+    }
 
     fn job(kind: &str, stage: Value, out: &Path) -> Job {
         Job {

@@ -68,7 +68,8 @@ pub fn train(
             let codes = Leaf::new(encoded);
             let mean = codes.tensor().slice([0..batch, 0..code]);
             let log_variance = codes.tensor().slice([0..batch, code..2 * code]).clamp(-12.0, 6.0);
-            let z = mean.clone() + (log_variance.clone() * 0.5).exp() * Tensor::from_inner(draw(code, &mut random.noise));
+            let z =
+                mean.clone() + (log_variance.clone() * 0.5).exp() * Tensor::from_inner(draw(code, &mut random.noise));
             // Both decodings at once: a batch of twice the rows.
             let codes_twice = z.clone().inner().repeat_dim(0, 2);
             let input = Tensor::cat(vec![codes_twice, latent(2 * batch, noise, &mut random.noise, device)], 1);

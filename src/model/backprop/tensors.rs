@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{NORM_OFFSET, Penalty, Masks};
+use super::{Masks, NORM_OFFSET, Penalty};
 use crate::model::{Network, Pass, layer::LEAK, network::dropout_mask};
 
 /// So steep that a clamp between the leak and 1 makes a step of any number that is not almost 0.

@@ -4,19 +4,19 @@
 //! A net is a list of [`Unit`]s. Those that work on each row by itself go through a block together; batch normalisation in
 //! training, which looks at all rows, stands between. Images have their channels last; what a net stores has them first.
 
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use self::{
     convolution::Kernel,
     norm::Moments,
-    product::{Into, Matrix, product},
+    unit::{Act, Kind, Map, Unit},
 };
 use crate::model::layer::Layer;
 
 mod convolution;
 mod norm;
 mod product;
+mod unit;
 mod vector;
 
 /// Rows that go through the units together, at most.
@@ -29,52 +29,6 @@ pub struct Net {
     units: Vec<Unit>,
     parameters: Vec<f32>,
     block: usize,
-}
-
-/// A step of a pass.
-struct Unit {
-    kind: Kind,
-    /// Where its parameters start.
-    at: usize,
-    /// Numbers in a row that comes in, and in one that goes out.
-    inputs: usize,
-    outputs: usize,
-}
-
-enum Kind {
-    /// A linear map with a bias for each output or channel, and what acts on the numbers after it.
-    Map { map: Map, bias: usize, act: Act },
-    /// An activation by itself.
-    Act(Act),
-    Tanh,
-    /// Batch normalisation, with its running moments.
-    Norm { channels: usize, running: Moments },
-    /// Rows as matrices, transposed: `[rows, columns]` to `[columns, rows]`.
-    Transpose { rows: usize, columns: usize },
-}
-
-enum Map {
-    Dense,
-    Scale,
-    Kernel(Box<Kernel>),
-}
-
-/// Masks: leaky ReLU, dropout, both, or neither.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Act {
-    leaky: bool,
-    dropout: Option<f64>,
-}
-
-impl Act {
-    /// By what dropout multiplies what it keeps.
-    fn keep(self) -> f32 {
-        self.dropout.map_or(1.0, |share| 1.0 / (1.0 - share)) as f32
-    }
-
-    fn is_identity(self) -> bool {
-        self == Self::default()
-    }
 }
 
 /// What each unit took, `[batch, inputs]`, and last what came out.
@@ -202,7 +156,14 @@ impl Net {
             value[..count * inputs].copy_from_slice(&x[start * inputs..][..count * inputs]);
             for unit in &self.units {
                 let input = &value[..count * unit.inputs];
-                self.forward_unit(unit, &mut next[..count * unit.outputs], input, count, &mut None, &mut scratch);
+                unit.forward(
+                    &self.parameters,
+                    &mut next[..count * unit.outputs],
+                    input,
+                    count,
+                    &mut None,
+                    &mut scratch,
+                );
                 std::mem::swap(&mut value, &mut next);
             }
             out[start * outputs..][..count * outputs].copy_from_slice(&value[..count * outputs]);
@@ -214,8 +175,7 @@ impl Net {
     pub(super) fn forward(&self, x: Vec<f32>, mode: Mode<'_>) -> Tape {
         let rows = x.len() / self.inputs();
         let Mode { training, mut dropout } = mode;
-        let mut tape =
-            Tape { rows, values: vec![x], moments: Vec::new(), dropout: dropout.is_some(), training };
+        let mut tape = Tape { rows, values: vec![x], moments: Vec::new(), dropout: dropout.is_some(), training };
         tape.values.extend(self.units.iter().map(|unit| vec![0.0; rows * unit.outputs]));
         let mut scratch = Vec::new();
         for segment in self.segments() {
@@ -232,7 +192,7 @@ impl Net {
                     let (x, out) = around(&mut tape.values, index);
                     let x = &x[start * unit.inputs..][..count * unit.inputs];
                     let out = &mut out[start * unit.outputs..][..count * unit.outputs];
-                    self.forward_unit(unit, out, x, count, &mut dropout, &mut scratch);
+                    unit.forward(&self.parameters, out, x, count, &mut dropout, &mut scratch);
                 }
             }
         }
@@ -270,14 +230,18 @@ impl Net {
                 work.delta[..count * outputs].copy_from_slice(&delta[start * outputs..][..count * outputs]);
                 for index in segment.clone().rev() {
                     let unit = &self.units[index];
-                    self.mask(tape, index, (start, count), &mut work.delta[..count * unit.outputs]);
+                    unit.mask(
+                        &mut work.delta[..count * unit.outputs],
+                        self.given(tape, index, (start, count)),
+                        tape.dropout,
+                    );
                     if wanted.parameters {
                         let x = &tape.values[index][start * unit.inputs..][..count * unit.inputs];
-                        self.accumulate(unit, &mut parameters, x, &work.delta, count, &mut work.scratch);
-                        self.accumulate_bias(unit, &mut parameters, &work.delta, count, None);
+                        unit.accumulate(&mut parameters, x, &work.delta, count, &mut work.scratch);
+                        unit.accumulate_bias(&mut parameters, &work.delta, count, None);
                     }
                     if index > segment.start || goes_on {
-                        self.transposed(unit, &mut work.next, &work.delta, count, &mut work.scratch);
+                        unit.transposed(&self.parameters, &mut work.next, &work.delta, count, &mut work.scratch);
                         std::mem::swap(&mut work.delta, &mut work.next);
                     }
                 }
@@ -308,9 +272,9 @@ impl Net {
                 let unit = &self.units[index];
                 let (before, delta) = deltas.split_at_mut(index);
                 let delta = &mut delta[0][..count * unit.outputs];
-                self.mask(tape, index, (start, count), delta);
+                unit.mask(delta, self.given(tape, index, (start, count)), tape.dropout);
                 let out = before.last_mut().unwrap_or(&mut work.next);
-                self.transposed(unit, out, delta, count, &mut work.scratch);
+                unit.transposed(&self.parameters, out, delta, count, &mut work.scratch);
             }
             // The forward pass of dP/dg through weights and masks.
             let Work { delta: next, next: tangent, scratch } = &mut work;
@@ -326,12 +290,12 @@ impl Net {
                 let input = &tape.values[index][start * unit.inputs..][..inputs];
                 if unit.has_weight() {
                     vector::scaled_sum(&mut both[..inputs], slope, input, &tangent[..inputs], unit.inputs);
-                    self.accumulate(unit, &mut gradient, &both[..inputs], &deltas[index], count, scratch);
-                    self.accumulate_bias(unit, &mut gradient, &deltas[index], count, Some(slope));
+                    unit.accumulate(&mut gradient, &both[..inputs], &deltas[index], count, scratch);
+                    unit.accumulate_bias(&mut gradient, &deltas[index], count, Some(slope));
                 }
                 if index + 1 < self.units.len() {
-                    self.apply(unit, &mut next[..outputs], &tangent[..inputs], count, scratch);
-                    self.mask(tape, index, (start, count), &mut next[..outputs]);
+                    unit.apply(&self.parameters, &mut next[..outputs], &tangent[..inputs], count, scratch);
+                    unit.mask(&mut next[..outputs], self.given(tape, index, (start, count)), tape.dropout);
                     std::mem::swap(tangent, next);
                 }
             }
@@ -358,6 +322,12 @@ impl Net {
         (0..rows).step_by(block).map(move |start| (start, block.min(rows - start)))
     }
 
+    /// What a unit gave for the rows of a block.
+    fn given<'t>(&self, tape: &'t Tape, index: usize, (start, count): (usize, usize)) -> &'t [f32] {
+        let width = self.units[index].outputs;
+        &tape.values[index + 1][start * width..][..count * width]
+    }
+
     /// Units that go through a block together; a batch normalisation in training, or on the way back, is alone.
     fn segments(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
         let mut start = 0;
@@ -381,140 +351,6 @@ impl Net {
         [&self.parameters[unit.at..][..channels], &self.parameters[unit.at + channels..][..channels]]
     }
 
-    fn weight(&self, unit: &Unit) -> Matrix<'_> {
-        Matrix::new(&self.parameters[unit.at..][..unit.inputs * unit.outputs], unit.inputs, unit.outputs)
-    }
-
-    /// A unit forward, batch normalisation by its running moments.
-    fn forward_unit(
-        &self,
-        unit: &Unit,
-        out: &mut [f32],
-        x: &[f32],
-        count: usize,
-        dropout: &mut Option<&mut ChaCha8Rng>,
-        scratch: &mut Vec<f32>,
-    ) {
-        match &unit.kind {
-            Kind::Map { map, bias, act } => {
-                self.apply(unit, out, x, count, scratch);
-                let at = unit.at + unit.weights(map);
-                let add_bias = if act.leaky { vector::add_bias_leaky } else { vector::add_bias };
-                add_bias(out, &self.parameters[at..][..*bias]);
-                drop_out(out, *act, dropout);
-            }
-            Kind::Act(act) => {
-                out.copy_from_slice(x);
-                if act.leaky {
-                    vector::leaky(out);
-                }
-                drop_out(out, *act, dropout);
-            }
-            Kind::Tanh => out.iter_mut().zip(x).for_each(|(out, x)| *out = x.tanh()),
-            Kind::Norm { channels, running } => {
-                let [gamma, beta] = [unit.at, unit.at + channels].map(|at| &self.parameters[at..][..*channels]);
-                running.normalise(out, x, [gamma, beta]);
-            }
-            Kind::Transpose { .. } => self.apply(unit, out, x, count, scratch),
-        }
-    }
-
-    /// The linear part of a unit: `out` = x W.
-    fn apply(&self, unit: &Unit, out: &mut [f32], x: &[f32], count: usize, scratch: &mut Vec<f32>) {
-        match &unit.kind {
-            Kind::Map { map: Map::Dense, .. } => {
-                product(out, Matrix::new(x, count, unit.inputs), self.weight(unit), Into::Replace);
-            }
-            Kind::Map { map: Map::Scale, .. } => self.scale(unit, out, x),
-            Kind::Map { map: Map::Kernel(kernel), .. } => kernel.apply(out, x, count, scratch),
-            Kind::Transpose { rows, columns } => transpose(out, x, *rows, *columns),
-            Kind::Act(_) | Kind::Tanh | Kind::Norm { .. } => out[..x.len()].copy_from_slice(x),
-        }
-    }
-
-    /// The linear part of a unit backward: `out` = δ Wᵀ, δ being what its output's mask has left.
-    fn transposed(&self, unit: &Unit, out: &mut [f32], delta: &[f32], count: usize, scratch: &mut Vec<f32>) {
-        let (out, delta) = (&mut out[..count * unit.inputs], &delta[..count * unit.outputs]);
-        match &unit.kind {
-            Kind::Map { map: Map::Dense, .. } => {
-                let delta = Matrix::new(delta, count, unit.outputs);
-                product(out, delta, self.weight(unit).transposed(), Into::Replace);
-            }
-            Kind::Map { map: Map::Scale, .. } => self.scale(unit, out, delta),
-            Kind::Map { map: Map::Kernel(kernel), .. } => kernel.transposed(out, delta, count, scratch),
-            Kind::Transpose { rows, columns } => transpose(out, delta, *columns, *rows),
-            Kind::Act(_) | Kind::Tanh | Kind::Norm { .. } => out.copy_from_slice(delta),
-        }
-    }
-
-    fn scale(&self, unit: &Unit, out: &mut [f32], x: &[f32]) {
-        let scale = &self.parameters[unit.at..][..unit.inputs];
-        for (out, x) in out.chunks_exact_mut(unit.inputs).zip(x.chunks_exact(unit.inputs)) {
-            out.iter_mut().zip(x.iter().zip(scale)).for_each(|(out, (x, scale))| *out = x * scale);
-        }
-    }
-
-    /// Multiplies a gradient by the slope of a unit's activation.
-    fn mask(&self, tape: &Tape, index: usize, (start, count): (usize, usize), delta: &mut [f32]) {
-        let unit = &self.units[index];
-        let out = &tape.values[index + 1][start * unit.outputs..][..count * unit.outputs];
-        match &unit.kind {
-            Kind::Map { act, .. } | Kind::Act(act) => {
-                let act = Act { dropout: act.dropout.filter(|_| tape.dropout), ..*act };
-                if !act.is_identity() {
-                    vector::mask(delta, out, act);
-                }
-            }
-            Kind::Tanh => delta.iter_mut().zip(out).for_each(|(delta, h)| *delta *= 1.0 - h * h),
-            Kind::Norm { .. } | Kind::Transpose { .. } => {}
-        }
-    }
-
-    /// The gradient of a unit's weight: += xᵀ δ.
-    fn accumulate(
-        &self,
-        unit: &Unit,
-        gradient: &mut [f32],
-        x: &[f32],
-        delta: &[f32],
-        count: usize,
-        scratch: &mut Vec<f32>,
-    ) {
-        let Kind::Map { map, .. } = &unit.kind else { return };
-        let gradient = &mut gradient[unit.at..][..unit.weights(map)];
-        let delta = &delta[..count * unit.outputs];
-        match map {
-            Map::Dense => {
-                let x = Matrix::new(x, count, unit.inputs).transposed();
-                product(gradient, x, Matrix::new(delta, count, unit.outputs), Into::Add);
-            }
-            Map::Scale => {
-                for (x, delta) in x.chunks_exact(unit.inputs).zip(delta.chunks_exact(unit.inputs)) {
-                    gradient.iter_mut().zip(x.iter().zip(delta)).for_each(|(g, (x, delta))| *g += x * delta);
-                }
-            }
-            Map::Kernel(kernel) => kernel.accumulate(gradient, x, delta, count, scratch),
-        }
-    }
-
-    /// The gradient of a unit's bias: += Σ δ, with a factor for each row if there are some.
-    fn accumulate_bias(
-        &self,
-        unit: &Unit,
-        gradient: &mut [f32],
-        delta: &[f32],
-        count: usize,
-        factors: Option<&[f32]>,
-    ) {
-        let Kind::Map { map, bias, .. } = &unit.kind else { return };
-        let sums = &mut gradient[unit.at + unit.weights(map)..][..*bias];
-        let delta = &delta[..count * unit.outputs];
-        match factors {
-            Some(factors) => vector::add_scaled_rows(sums, delta, factors, unit.outputs / bias),
-            None => vector::add_rows(sums, delta),
-        }
-    }
-
     /// Puts the gradients of kernels in the order in which the net stores them.
     fn restore(&self, gradient: &mut [f32]) {
         if gradient.is_empty() {
@@ -524,45 +360,6 @@ impl Net {
             if let Kind::Map { map: map @ Map::Kernel(kernel), .. } = &unit.kind {
                 kernel.restore(&mut gradient[unit.at..][..unit.weights(map)]);
             }
-        }
-    }
-}
-
-impl Kind {
-    fn map(map: Map, bias: usize) -> Self {
-        Self::Map { map, bias, act: Act::default() }
-    }
-}
-
-impl Unit {
-    fn transpose(rows: usize, columns: usize) -> Self {
-        Self { kind: Kind::Transpose { rows, columns }, at: 0, inputs: rows * columns, outputs: rows * columns }
-    }
-
-    fn act(&mut self) -> Option<&mut Act> {
-        match &mut self.kind {
-            Kind::Map { act, .. } | Kind::Act(act) => Some(act),
-            _ => None,
-        }
-    }
-
-    fn norm(&self) -> Option<(usize, &Moments)> {
-        match &self.kind {
-            Kind::Norm { channels, running } => Some((*channels, running)),
-            _ => None,
-        }
-    }
-
-    fn has_weight(&self) -> bool {
-        matches!(self.kind, Kind::Map { .. })
-    }
-
-    /// Numbers in the weight of its map.
-    fn weights(&self, map: &Map) -> usize {
-        match map {
-            Map::Dense => self.inputs * self.outputs,
-            Map::Scale => self.inputs,
-            Map::Kernel(kernel) => kernel.weights(),
         }
     }
 }
@@ -585,22 +382,4 @@ impl Work {
 fn around(values: &mut [Vec<f32>], unit: usize) -> (&[f32], &mut [f32]) {
     let (before, after) = values.split_at_mut(unit + 1);
     (&before[unit], &mut after[0])
-}
-
-/// Inverted dropout, row by row.
-fn drop_out(values: &mut [f32], act: Act, rng: &mut Option<&mut ChaCha8Rng>) {
-    if let (Some(share), Some(rng)) = (act.dropout, rng) {
-        let keep = act.keep();
-        values.iter_mut().for_each(|value| *value *= if rng.random_bool(share) { 0.0 } else { keep });
-    }
-}
-
-/// Each row as a matrix of this many rows and columns, transposed.
-fn transpose(out: &mut [f32], x: &[f32], rows: usize, columns: usize) {
-    let size = rows * columns;
-    for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
-        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
-            out.iter_mut().zip(x[column..].iter().step_by(columns)).for_each(|(out, x)| *out = *x);
-        }
-    }
 }

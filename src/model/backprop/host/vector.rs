@@ -1,9 +1,9 @@
 //! Loops over the rows of a block.
 
-use super::Act;
+use super::unit::Act;
 use crate::model::{layer::LEAK, wide::wide};
 
-#[inline(always)]
+#[inline]
 fn leak(y: f32) -> f32 {
     if y > 0.0 { y } else { LEAK as f32 * y }
 }
@@ -36,7 +36,9 @@ wide! {
 
     /// Applies leaky ReLU.
     pub(super) fn leaky(values: &mut [f32]) {
-        values.iter_mut().for_each(|y| *y = leak(*y));
+        for y in values {
+            *y = leak(*y);
+        }
     }
 
     fn mask_signs(values: &mut [f32], out: &[f32], above: f32, below: f32) {

@@ -4,6 +4,9 @@ use burn::tensor::Device;
 
 use crate::device::{DeviceError, DeviceName};
 
+#[cfg(feature = "libtorch")]
+mod nvidia;
+
 /// A device with what was found out about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -68,14 +71,23 @@ mod torch {
 
 #[cfg(feature = "libtorch")]
 mod torch {
-    use super::{Device, DeviceError, DeviceName};
+    use super::{
+        Device, DeviceError, DeviceName,
+        nvidia::{self, Gpu},
+    };
+
+    /// `libtorch 2.9.0`, as far as the build could tell.
+    fn name() -> String {
+        option_env!("PGAN_LIBTORCH_VERSION").map_or("libtorch".to_owned(), |version| format!("libtorch {version}"))
+    }
 
     pub(super) fn libtorch() -> Result<String, String> {
         // What OpenMP is told, a stage's `resources.threads` among it, and else one.
         let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
         // The functions on libtorch's threads return nothing and cannot fail.
-        tch::set_num_threads(threads.filter(|threads| (1..=1024).contains(threads)).unwrap_or(1));
-        Ok("libtorch on the CPU".to_owned())
+        let threads = threads.filter(|threads| (1..=1024).contains(threads)).unwrap_or(1);
+        tch::set_num_threads(threads);
+        Ok(format!("{} on the CPU, {threads} thread{}", name(), if threads == 1 { "" } else { "s" }))
     }
 
     pub(super) fn cuda_devices() -> usize {
@@ -84,10 +96,39 @@ mod torch {
 
     pub(super) fn cuda(index: usize) -> Result<String, String> {
         match cuda_devices() {
-            0 => Err("libtorch found no CUDA device: this needs an NVIDIA GPU, its driver, and a libtorch with CUDA"
-                .to_owned()),
+            0 => Err(why_no_gpu(tch::utils::has_cuda(), nvidia::driver(), std::env::var("CUDA_VISIBLE_DEVICES").ok())),
             n if index >= n => Err(format!("there are {n} CUDA devices, numbered from 0")),
-            _ => Ok("libtorch on an NVIDIA GPU".to_owned()),
+            _ => Ok(match nvidia::gpus().get(index) {
+                Some(gpu) => describe(gpu),
+                None => format!("{} on an NVIDIA GPU", name()),
+            }),
+        }
+    }
+
+    fn describe(Gpu { name: gpu, total, free, .. }: &Gpu) -> String {
+        let gib = |mib: &u64| *mib as f64 / 1024.0;
+        let driver = nvidia::driver().map(|version| format!(", driver {version}")).unwrap_or_default();
+        format!("{} on {gpu}, {:.1} of {:.1} GiB free{driver}", name(), gib(free), gib(total))
+    }
+
+    /// What keeps libtorch from a GPU, the nearest cause first.
+    fn why_no_gpu(cuda: bool, driver: Option<String>, visible: Option<String>) -> String {
+        match (cuda, driver, visible) {
+            (false, ..) => {
+                format!("{} of this program knows no CUDA; run `scripts/libtorch cuda`, then build again", name())
+            }
+            (true, None, _) => {
+                "no NVIDIA driver is loaded (there is no /proc/driver/nvidia/version); install the driver of the GPU, or run on `cpu`"
+                    .to_owned()
+            }
+            (true, Some(_), Some(list)) => {
+                format!("CUDA_VISIBLE_DEVICES is `{list}`, which leaves no GPU; unset it or name one")
+            }
+            (true, Some(driver), None) => format!(
+                "the NVIDIA driver {driver} is loaded, but {} finds no GPU with it; `nvidia-smi` must list one, and a driver that \
+                 is older than libtorch's CUDA must be renewed",
+                name()
+            ),
         }
     }
 
@@ -98,6 +139,22 @@ mod torch {
             DeviceName::LibtorchCuda(index) => Device::libtorch_cuda(index.unwrap_or(0)),
             DeviceName::Libtorch | DeviceName::Cpu | DeviceName::Auto => Device::libtorch(),
         })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_missing_gpu_is_explained_by_its_nearest_cause() {
+            let why = |cuda, driver: Option<&str>, visible: Option<&str>| {
+                why_no_gpu(cuda, driver.map(str::to_owned), visible.map(str::to_owned))
+            };
+            assert!(why(false, Some("580.1"), None).contains("scripts/libtorch cuda"));
+            assert!(why(true, None, Some("")).contains("no NVIDIA driver"));
+            assert!(why(true, Some("580.1"), Some("-1")).contains("CUDA_VISIBLE_DEVICES is `-1`"));
+            assert!(why(true, Some("390.1"), None).contains("driver 390.1"));
+        }
     }
 }
 
