@@ -19,7 +19,7 @@ fn help_is_quick_and_shows_every_verb() {
     let started = Instant::now();
     let help = folder.print(&["--help"]);
     assert!(started.elapsed().as_secs_f64() < 0.5);
-    for verb in ["init", "check", "plan", "run", "status", "graph", "show", "sample", "devices", "cache"] {
+    for verb in ["init", "check", "plan", "run", "status", "graph", "show", "sample", "export", "devices", "cache"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}\n{help}");
     }
     assert!(!help.contains("worker"));
@@ -151,6 +151,20 @@ fn an_empty_cache_lists_nothing_and_is_intact() {
     std::fs::create_dir(folder.path("cache")).unwrap();
     assert_eq!(folder.print(&["cache", "ls"]), "0 results in cache, 0 B\n");
     assert!(folder.print(&["cache", "verify"]).contains("all intact"));
+}
+
+#[test]
+fn a_snakefile_has_a_rule_for_each_stage_and_replica_with_what_it_takes() {
+    let folder = Folder::new();
+    let pipeline = "name: p\nreplicas: 2\nstages:\n  \
+                    all: { kind: dataset, file: my events.npy, resources: { memory: 1GiB, threads: 2 } }\n  \
+                    base: { kind: train_gan, data: all, steps: 5, resources: { gpu: 0.5 } }\n  \
+                    judged: { kind: evaluate, data: all, models: [base] }\n";
+    std::fs::write(folder.path("p.yaml"), pipeline).unwrap();
+    let arguments =
+        ["export", "p.yaml", "--format", "snakemake", "--set", "base.steps=7", "--set", "all.split={test: 0.5}"];
+    insta::assert_snapshot!("snakefile", folder.print(&arguments));
+    error(&folder, 2, &["export", "p.yaml", "--format", "make"]);
 }
 
 #[test]

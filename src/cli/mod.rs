@@ -11,6 +11,7 @@ mod arguments;
 mod cache;
 mod check;
 mod devices;
+mod export;
 mod failure;
 mod graph;
 mod init;
@@ -67,6 +68,8 @@ enum Verb {
     Show(show::Show),
     /// Draw events from a trained model, in physical units
     Sample(sample::Sample),
+    /// Write the pipeline for another workflow system
+    Export(export::Export),
     /// List the devices that stages can run on
     Devices(devices::Devices),
     /// Look into the cache
@@ -96,6 +99,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Graph(graph) => graph.run(),
         Verb::Show(show) => show.run(),
         Verb::Sample(sample) => sample.run(),
+        Verb::Export(export) => export.run(),
         Verb::Devices(devices) => devices.run(),
         Verb::Cache(cache) => cache.run(),
         Verb::Worker => Ok(worker::run()),

@@ -1,0 +1,194 @@
+//! `export`: the pipeline for another workflow system.
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, ValueEnum};
+use pgan_pipe::{
+    device::DeviceName,
+    pipeline::{Declared, Pipeline},
+};
+
+use super::{
+    Outcome,
+    arguments::{CacheArgs, PipelineArgs},
+    output::print,
+};
+
+const HELP: &str = "\
+Each rule runs one stage by `pgan-pipe run`, which takes from the cache what is there, and puts its files into a folder. So the
+pipeline fits into a larger workflow: other rules take `stages/STAGE`. Paths are as seen from here.
+
+Example:
+  pgan-pipe export pipeline.yaml --format snakemake > Snakefile
+  snakemake --cores 4";
+
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// For which system
+    #[arg(long, value_enum)]
+    format: Format,
+    /// The folder that rules put the files of stages into
+    #[arg(long, value_name = "DIR", default_value = "stages")]
+    folder: PathBuf,
+    /// cpu, libtorch, libtorch-cuda, libtorch-cuda:N or auto
+    #[arg(long, default_value_t)]
+    device: DeviceName,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// A Snakefile
+    Snakemake,
+}
+
+impl Export {
+    pub(super) fn run(&self) -> Outcome {
+        let pipeline = self.pipeline.load()?;
+        print(
+            match self.format {
+                Format::Snakemake => self.snakefile(&pipeline),
+            }
+            .trim_end(),
+        )?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn snakefile(&self, pipeline: &Pipeline) -> String {
+        let rules = rule_names(&pipeline.stages);
+        let folder = self.pipeline.file.parent().unwrap_or(Path::new(""));
+        let mut set = String::new();
+        for (key, value) in &self.pipeline.set {
+            let _ = write!(set, " --set {}", shell(&format!("{key}={value}")));
+        }
+        let mut out =
+            String::from("# The stages of a pgan-pipe pipeline, written by `pgan-pipe export --format snakemake`.\n\n");
+        for (name, value) in [
+            ("PIPELINE", self.pipeline.file.to_string_lossy()),
+            ("STAGES", self.folder.to_string_lossy()),
+            ("CACHE", self.cache.cache.to_string_lossy()),
+            ("DEVICE", self.device.to_string().into()),
+            ("SET", set.into()),
+        ] {
+            let _ = writeln!(out, "{name} = {}", python(&value));
+        }
+        // Braces in a value of `--set` would be Snakemake's own.
+        out.push_str("RUN = \"pgan-pipe run {input.pipeline:q} --cache {CACHE:q} --device {DEVICE} --threads {threads} --quiet{SET}\"\n");
+        out.push_str("GET = \"pgan-pipe cache get {input.pipeline:q} --cache {CACHE:q} --output {output:q}{SET}\"\n");
+        let targets: Vec<&str> = pipeline.stages.iter().map(|declared| &*declared.name).collect();
+        let _ = writeln!(out, "\n\nrule all:\n    default_target: True\n    input:");
+        for name in targets {
+            let _ = writeln!(out, "        STAGES + {},", python(&format!("/{name}")));
+        }
+        for (declared, rule) in pipeline.stages.iter().zip(&rules) {
+            let name = &declared.name;
+            let _ =
+                writeln!(out, "\n\n# {}\nrule {rule}:\n    input:\n        pipeline=PIPELINE,", declared.stage.kind());
+            for source in declared.stage.sources() {
+                let path = folder.join(source.path);
+                let _ = writeln!(out, "        {}={},", source.field, python(&path.to_string_lossy()));
+            }
+            for (role, references) in inputs(declared) {
+                let folders: Vec<String> = references
+                    .iter()
+                    .map(|reference| format!("STAGES + {}", python(&format!("/{reference}"))))
+                    .collect();
+                let value = if let [one] = &folders[..] { one.clone() } else { format!("[{}]", folders.join(", ")) };
+                let _ = writeln!(out, "        {role}={value},");
+            }
+            let _ = writeln!(out, "    output:\n        directory(STAGES + {})", python(&format!("/{name}")));
+            let resources = declared.execution.resources;
+            let threads = resources.threads.map_or(1, pgan_pipe::value::ThreadCount::get);
+            let _ = writeln!(out, "    threads: {threads}");
+            let memory = resources.memory.map(|memory| format!("mem_mb={}", memory.get().div_ceil(1 << 20)));
+            let gpu = resources.gpu.filter(|gpu| gpu.get() > 0.0).map(|_| "gpu=1".to_owned());
+            let resources: Vec<String> = memory.into_iter().chain(gpu).collect();
+            if !resources.is_empty() {
+                let _ = writeln!(out, "    resources:\n        {}", resources.join(",\n        "));
+            }
+            let stage = shell(name);
+            let _ = writeln!(
+                out,
+                "    shell:\n        RUN + {} + GET + {}",
+                python(&format!(" {stage} && ")),
+                python(&format!(" {stage}"))
+            );
+        }
+        out
+    }
+}
+
+/// The stages that fill each role, in order.
+fn inputs(declared: &Declared) -> Vec<(&'static str, Vec<String>)> {
+    let mut inputs: Vec<(&'static str, Vec<String>)> = Vec::new();
+    for port in declared.stage.ports() {
+        match inputs.iter_mut().find(|(role, _)| *role == port.role) {
+            Some((_, references)) => references.push(port.reference.to_owned()),
+            None => inputs.push((port.role, vec![port.reference.to_owned()])),
+        }
+    }
+    inputs
+}
+
+/// A name for each rule: Python's identifiers, all different.
+fn rule_names(stages: &[Declared]) -> Vec<String> {
+    let mut taken: HashMap<String, usize> = HashMap::from([("all".to_owned(), 1)]);
+    let mut rules = Vec::with_capacity(stages.len());
+    for declared in stages {
+        let plain: String = declared.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let count = taken.entry(plain.clone()).or_default();
+        *count += 1;
+        rules.push(match *count {
+            1 if !plain.starts_with(|c: char| c.is_ascii_digit()) => plain,
+            count => format!("stage_{plain}_{count}"),
+        });
+    }
+    rules
+}
+
+/// A string of Python.
+fn python(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", c as u32);
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// A word of a shell.
+fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_they_must_be() {
+        assert_eq!(shell("steps=500"), "steps=500");
+        assert_eq!(shell("name=it's"), r"'name=it'\''s'");
+        assert_eq!(shell(""), "''");
+        assert_eq!(python("a \"b\" \\ \u{1}"), "\"a \\\"b\\\" \\\\ \\u0001\"");
+    }
+}
