@@ -96,7 +96,9 @@ mod torch {
 
     pub(super) fn cuda(index: usize) -> Result<String, String> {
         match cuda_devices() {
-            0 => Err(why_no_gpu(tch::utils::has_cuda(), nvidia::driver(), std::env::var("CUDA_VISIBLE_DEVICES").ok())),
+            0 => {
+                Err(why_no_gpu(tch::utils::has_cudart(), nvidia::driver(), std::env::var("CUDA_VISIBLE_DEVICES").ok()))
+            }
             n if index >= n => Err(format!("there are {n} CUDA devices, numbered from 0")),
             _ => Ok(match nvidia::gpus().get(index) {
                 Some(gpu) => describe(gpu),
