@@ -6,7 +6,7 @@ use super::{
     archive::state,
     config::{OptimizerConfig, OptimizerKind, Schedule},
 };
-use crate::model::{Network, wide::wide};
+use crate::model::{Network, backprop::numbers, wide::wide};
 
 /// An optimiser with its state.
 #[derive(Clone, Debug)]
@@ -169,12 +169,6 @@ wide! {
     fn mix_in(average: &mut [f32], x: &[f32], keep: f32, mix: f32) {
         average.iter_mut().zip(x).for_each(|(average, x)| *average = *average * keep + x * mix);
     }
-}
-
-/// The numbers of a tensor on the CPU. NaN should they not be had: the next look at a loss then stops the training.
-fn numbers(tensor: Tensor<1>) -> Vec<f32> {
-    let count = tensor.dims()[0];
-    tensor.try_into_vec_as::<f32>().unwrap_or_else(|_| vec![f32::NAN; count])
 }
 
 /// Exponential average from 0: s ← β s + (1 − β) x.

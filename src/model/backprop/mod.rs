@@ -164,7 +164,7 @@ impl<'a> PiecewiseLinear<'a> {
 }
 
 /// The numbers of a tensor on the CPU. NaN should they not be had: the next look at a loss then stops the training.
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let count = tensor.dims().iter().product();
     tensor.try_into_vec_as::<f32>().unwrap_or_else(|_| vec![f32::NAN; count])
 }

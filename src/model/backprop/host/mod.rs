@@ -79,7 +79,7 @@ struct Image {
 
 impl Net {
     /// With `running` the means and variances of all batch normalisations in order. `None` if the layers are no chain that begins
-    /// with a linear one.
+    /// with a linear one, or one of them has no features.
     pub(super) fn new(layers: &[Layer], parameters: Vec<f32>, running: &[f32]) -> Option<Self> {
         let mut units: Vec<Unit> = Vec::new();
         let (mut at, mut running) = (0, running);
@@ -101,7 +101,7 @@ impl Net {
                 _ => {}
             }
             image = needs;
-            let outputs = layer.outputs(width)?;
+            let outputs = layer.outputs(width).filter(|&outputs| width > 0 && outputs > 0)?;
             let unit = |kind| Unit { kind, at, inputs: width, outputs };
             match *layer {
                 Layer::Linear { .. } => units.push(unit(Kind::map(Map::Dense, outputs))),
@@ -328,7 +328,7 @@ impl Net {
         &tape.values[index + 1][start * width..][..count * width]
     }
 
-    /// Units that go through a block together; a batch normalisation in training, or on the way back, is alone.
+    /// Units that go through a block together; a batch normalisation is alone.
     fn segments(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
         let mut start = 0;
         std::iter::from_fn(move || {
@@ -344,7 +344,7 @@ impl Net {
         })
     }
 
-    /// Weight and bias, γ and β, or scale and shift of a unit.
+    /// γ and β of a batch normalisation.
     fn affine(&self, index: usize) -> [&[f32]; 2] {
         let unit = &self.units[index];
         let channels = unit.norm().map_or(0, |(channels, _)| channels);
@@ -382,4 +382,18 @@ impl Work {
 fn around(values: &mut [Vec<f32>], unit: usize) -> (&[f32], &mut [f32]) {
     let (before, after) = values.split_at_mut(unit + 1);
     (&before[unit], &mut after[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_without_features_make_no_net() {
+        for (inputs, outputs) in [(0, 3), (3, 0)] {
+            let size = (inputs + 1) * outputs;
+            assert!(Net::new(&[Layer::Linear { inputs, outputs }], vec![0.0; size], &[]).is_none());
+        }
+        assert!(Net::new(&[Layer::Linear { inputs: 3, outputs: 2 }], vec![0.0; 8], &[]).is_some());
+    }
 }
