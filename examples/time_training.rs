@@ -70,7 +70,7 @@ impl Bench {
         let loss: LossConfig = from_value(loss)?;
         let streams = Streams::new(1, "time_training");
         let mut rng = streams.stream("weights");
-        let rows = Rows { values: noise(EVENTS * WIDTH, &mut streams.stream("events")), width: WIDTH };
+        let rows = Rows { values: noise(EVENTS * WIDTH, &mut streams.stream("events")).into(), width: WIDTH };
         let standard = ColumnMap::Standard { mean: 0.0, deviation: 1.0 };
         Ok(Self {
             generator: Weights::fresh(architecture::generator(&generator, WIDTH), &mut rng),

@@ -12,7 +12,10 @@ use serde::{
     de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{DataError, Table, column, dijet, single};
+use super::{
+    DataError, Events, Table, column, dijet, single,
+    values::{Scratch, Values},
+};
 
 /// The threshold of both jets' pT, in GeV: the smallest pT that `dijet` coordinates can express.
 pub const PT_THRESHOLD: f64 = 250.0;
@@ -183,20 +186,37 @@ impl CoordinatesChoice {
 
 impl Coordinates {
     /// Fits the chosen coordinates on training events. `flipped` names the columns whose sign is a symmetry.
-    pub fn fit(choice: &CoordinatesChoice, train: &Table, flipped: &[String]) -> Result<Self, DataError> {
+    pub fn fit(
+        choice: &CoordinatesChoice,
+        train: &Events,
+        flipped: &[String],
+        scratch: &Scratch,
+    ) -> Result<Self, DataError> {
         if train.is_empty() {
             return Err(DataError::Unusable("there are no training events to fit the coordinates on".into()));
         }
-        choice.check(train, None)?;
+        train.chunks().try_for_each(|events| choice.check(&events?, None))?;
         if let CoordinatesChoice::Named(NamedCoordinates::Dijet) = choice {
-            let (means, deviations) = dijet::standardisation(&raw_dijet(train)?)?;
+            // All columns are there, as `check` has seen: no piece fails.
+            let raw =
+                || train.chunks().flat_map(|events| events.and_then(|events| raw_dijet(&events)).unwrap_or_default());
+            let (means, deviations) = dijet::standardisation(raw)?;
             return Ok(Self::Dijet { means, deviations });
         }
-        let columns = train.names().iter().zip(train.columns()).map(|(name, values)| {
+        let columns = train.names().iter().enumerate().map(|(place, name)| {
             let map = choice.map(name).unwrap_or(MapChoice::Standard);
-            ColumnMap::fit(map, name, values, flipped.contains(name))
+            ColumnMap::fit(map, name, &train.column(place, scratch)?, flipped.contains(name))
         });
         columns.collect::<Result<_, _>>().map(Self::Columns)
+    }
+
+    /// Encodes events that may lie in a file; see [`encode`](Self::encode).
+    pub fn encode_all(&self, events: &Events, scratch: &Scratch) -> Result<Values, DataError> {
+        let mut collector = scratch.collector();
+        for events in events.chunks() {
+            collector.extend(&self.encode(&events?)?)?;
+        }
+        collector.finish()
     }
 
     /// Encodes events to rows, `[events × width]` in row-major order.

@@ -1,11 +1,14 @@
 //! A dataset: split events with all that is needed to encode, decode and judge them.
 
-use std::path::Path;
+use std::{borrow::Cow, fs::File, path::Path, sync::Arc};
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, View, tensor::TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use super::{Coordinates, DataError, Observables, Table, Truth};
+use super::{
+    Coordinates, DataError, Events, Observables, Table, Truth,
+    values::{self, Scratch, Values},
+};
 use crate::stage::Artifact;
 
 /// The file of the description.
@@ -50,9 +53,14 @@ impl Description {
 
     /// Whether each event lies in the tail; `None` if no tail is named.
     pub fn in_tail(&self, events: &Table) -> Result<Option<Vec<bool>>, DataError> {
+        self.are_in_tail(&Events::of(events)?)
+    }
+
+    /// As [`in_tail`](Self::in_tail), for events that may lie in a file.
+    pub fn are_in_tail(&self, events: &Events) -> Result<Option<Vec<bool>>, DataError> {
         let Some(tail) = &self.tail else { return Ok(None) };
-        let values = self.observables.values(events, &tail.observable)?;
-        Ok(Some(values.into_iter().map(|value| value > tail.above).collect()))
+        let values = events.observable(self.observables, &tail.observable)?;
+        Ok(Some(values.map(|value| value > tail.above).collect()))
     }
 
     /// Checks that the parts fit each other and the coordinates can be inverted: what a file must hold to be used.
@@ -86,33 +94,38 @@ pub struct Dataset {
     /// What the columns are.
     pub description: Description,
     /// Events to train on.
-    pub train: Table,
+    pub train: Events,
     /// Events to choose by.
-    pub validation: Table,
+    pub validation: Events,
     /// Events to report on.
-    pub test: Table,
+    pub test: Events,
 }
 
 impl Dataset {
-    /// Reads a dataset artifact.
-    pub fn load(artifact: &Artifact) -> Result<Self, DataError> {
+    /// Reads a dataset artifact. Its events stay in their file if they are more than may be in memory.
+    pub fn load(artifact: &Artifact, scratch: &Scratch) -> Result<Self, DataError> {
         let file = |name| artifact.file(name).map_err(|error| DataError::Unusable(error.to_string()));
-        Self::read(file(DESCRIPTION)?, file(EVENTS)?)
+        Self::read(file(DESCRIPTION)?, file(EVENTS)?, scratch)
     }
 
     /// Reads the two files of a dataset.
-    fn read(description: &Path, events: &Path) -> Result<Self, DataError> {
+    fn read(description: &Path, events: &Path, scratch: &Scratch) -> Result<Self, DataError> {
         let json = std::fs::read(description).map_err(DataError::io(description))?;
         let described: Description =
             serde_json::from_slice(&json).map_err(|error| DataError::format(description, error.to_string()))?;
         described.check().map_err(|error| DataError::format(description, error.to_string()))?;
-        let bytes = std::fs::read(events).map_err(DataError::io(events))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| DataError::format(events, error.to_string()))?;
+        let malformed = |reason: String| DataError::format(events, reason);
+        let file = File::open(events).map_err(DataError::io(events))?;
+        let file = Arc::new(values::map(&file).map_err(DataError::io(events))?);
+        let (header, metadata) = SafeTensors::read_metadata(&file).map_err(|error| malformed(error.to_string()))?;
+        let in_memory = scratch.holds(file.len() as u64);
         let part = |name: &str| {
-            let tensor = tensors.tensor(name).map_err(|error| DataError::format(events, error.to_string()))?;
-            table(&tensor, &described.features).ok_or_else(|| {
-                DataError::format(events, format!("`{name}` is not float32 of shape [events, features]"))
-            })
+            let tensor = metadata.info(name).ok_or_else(|| malformed(format!("there is no tensor `{name}`")))?;
+            let values = numbers(tensor, &file, header + HEADER_LENGTH, described.features.len());
+            let values =
+                values.ok_or_else(|| malformed(format!("`{name}` is not float32 of shape [events, features]")))?;
+            let values = if in_memory { values.to_vec().into() } else { values };
+            Events::new(described.features.clone(), values).map_err(|error| malformed(error.to_string()))
         };
         let (train, validation, test) = (part("train")?, part("validation")?, part("test")?);
         Ok(Self { description: described, train, validation, test })
@@ -127,29 +140,54 @@ impl Dataset {
         std::fs::write(&path, json).map_err(DataError::io(&path))?;
 
         let path = folder.join(EVENTS);
-        let bad = |error: safetensors::SafeTensorError| DataError::format(&path, error.to_string());
-        let parts =
-            [("train", &self.train), ("validation", &self.validation), ("test", &self.test)].map(|(name, part)| {
-                let bytes: Vec<u8> = part.to_rows().into_iter().flat_map(f32::to_le_bytes).collect();
-                (name, vec![part.len(), part.names().len()], bytes)
-            });
-        let views = parts
-            .iter()
-            .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (*name, view)));
-        let views = views.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-        let bytes = safetensors::serialize(views, None).map_err(bad)?;
-        std::fs::write(&path, bytes).map_err(DataError::io(&path))
+        let parts = [("train", &self.train), ("validation", &self.validation), ("test", &self.test)];
+        let parts = parts.map(|(name, events)| (name, Part { shape: [events.len(), events.names().len()], events }));
+        safetensors::serialize_to_file(parts, None, &path).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(source) => DataError::Io { path: path.clone(), source },
+            error => DataError::format(&path, error.to_string()),
+        })
     }
 }
 
-/// A tensor of shape `[events, features]` as a table; `None` if it is of another shape or type.
-fn table(tensor: &TensorView<'_>, features: &[String]) -> Option<Table> {
-    if tensor.dtype() != Dtype::F32 || tensor.shape().len() != 2 || tensor.shape()[1] != features.len() {
+/// Bytes before the header of a safetensors file, which hold its length.
+const HEADER_LENGTH: usize = 8;
+
+/// The numbers of a tensor of shape `[events, width]`, which lie from `start` on in a file; `None` if it is of another shape or type.
+fn numbers(tensor: &TensorInfo, file: &Arc<memmap2::Mmap>, start: usize, width: usize) -> Option<Values> {
+    let &TensorInfo { dtype, ref shape, data_offsets: (from, to) } = tensor;
+    if dtype != Dtype::F32 || shape.len() != 2 || shape[1] != width {
         return None;
     }
-    let (numbers, _) = tensor.data().as_chunks::<4>();
-    let rows: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Table::from_rows(features.to_vec(), &rows).ok()
+    let bytes = start.checked_add(from)?..start.checked_add(to)?;
+    let misaligned = || {
+        let (numbers, _) = file.get(bytes.clone())?.as_chunks::<4>();
+        Some(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
+    };
+    Values::of_file(file, bytes.clone()).or_else(misaligned)
+}
+
+/// A part of a dataset as safetensors writes it, without a copy.
+struct Part<'a> {
+    events: &'a Events,
+    shape: [usize; 2],
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.events.values().bytes().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.events.values().bytes().len()
+    }
 }
 
 #[cfg(test)]
@@ -164,12 +202,12 @@ mod tests {
 
     fn dataset() -> Dataset {
         let names = vec!["a".to_owned(), "b".to_owned()];
-        let part = |rows: &[f32]| Table::from_rows(names.clone(), rows).unwrap();
+        let part = |rows: &[f32]| Events::new(names.clone(), rows.to_vec().into()).unwrap();
         let train = part(&[1.0, 2.0, 3.0, 0.1, 5.0, 7.0]);
         let choice = CoordinatesChoice::Named(NamedCoordinates::Standard);
         let description = Description {
             features: names.clone(),
-            coordinates: Coordinates::fit(&choice, &train, &["b".to_owned()]).unwrap(),
+            coordinates: Coordinates::fit(&choice, &train, &["b".to_owned()], &Scratch::memory()).unwrap(),
             observables: Observables::None,
             symmetries: vec![vec![1]],
             tail: Some(Tail { observable: "a".into(), above: 2.5 }),
@@ -187,11 +225,15 @@ mod tests {
     fn a_saved_dataset_loads_as_it_was_and_saves_to_the_same_bytes() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         dataset().save(one.path()).unwrap();
-        let loaded = Dataset::load(&artifact(one.path())).unwrap();
-        assert_eq!(loaded, dataset());
-        loaded.save(two.path()).unwrap();
-        for name in [DESCRIPTION, EVENTS] {
-            assert_eq!(std::fs::read(one.path().join(name)).unwrap(), std::fs::read(two.path().join(name)).unwrap());
+        for scratch in [Scratch::memory(), Scratch::new(two.path(), 0)] {
+            let loaded = Dataset::load(&artifact(one.path()), &scratch).unwrap();
+            assert_eq!(loaded, dataset());
+            assert_eq!(loaded.train.values().is_mapped(), !scratch.holds(1000));
+            loaded.save(two.path()).unwrap();
+            for name in [DESCRIPTION, EVENTS] {
+                let bytes = [&one, &two].map(|folder| std::fs::read(folder.path().join(name)).unwrap());
+                assert_eq!(bytes[0], bytes[1]);
+            }
         }
     }
 
@@ -201,21 +243,21 @@ mod tests {
         dataset().save(folder.path()).unwrap();
         let events = folder.path().join(EVENTS);
         std::fs::write(&events, &std::fs::read(&events).unwrap()[..50]).unwrap();
-        let message = Dataset::load(&artifact(folder.path())).unwrap_err().to_string();
+        let message = Dataset::load(&artifact(folder.path()), &Scratch::memory()).unwrap_err().to_string();
         assert!(message.contains(EVENTS), "{message}");
         let description = folder.path().join(DESCRIPTION);
         let json = std::fs::read_to_string(&description).unwrap();
         std::fs::write(&description, json.replace("1\n", "9\n")).unwrap();
-        let message = Dataset::load(&artifact(folder.path())).unwrap_err().to_string();
+        let message = Dataset::load(&artifact(folder.path()), &Scratch::memory()).unwrap_err().to_string();
         assert!(message.contains(DESCRIPTION) && message.contains("symmetry"), "{message}");
     }
 
     #[test]
     fn the_tail_is_strictly_above_its_cut() {
         let dataset = dataset();
-        assert_eq!(dataset.description.in_tail(&dataset.train).unwrap(), Some(vec![false, true, true]));
+        assert_eq!(dataset.description.are_in_tail(&dataset.train).unwrap(), Some(vec![false, true, true]));
         let mut description = dataset.description;
         description.tail = Some(Tail { observable: "a".into(), above: 3.0 });
-        assert_eq!(description.in_tail(&dataset.train).unwrap(), Some(vec![false, false, true]));
+        assert_eq!(description.are_in_tail(&dataset.train).unwrap(), Some(vec![false, false, true]));
     }
 }

@@ -144,26 +144,35 @@ pub(super) fn physical(raw: [f64; 7], negative: bool) -> [f32; 7] {
 }
 
 /// Means and deviations of the raw coordinates; the means of the flipped ones are 0.
-pub(super) fn standardisation(raw: &[[f64; 7]]) -> Result<([f64; 7], [f64; 7]), DataError> {
-    let mut means = [0.0; 7];
-    let mut deviations = [0.0; 7];
-    for index in 0..7 {
-        let (min, max) = raw.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), event| {
-            (min.min(event[index]), max.max(event[index]))
-        });
-        if min >= max {
-            return Err(DataError::Unusable(format!(
-                "all training events have the same {}; `coordinates: dijet` needs events that vary",
-                MADE_FROM[index]
-            )));
+///
+/// The events are gone through twice, in order: the sums do not depend on threads.
+pub(super) fn standardisation<I: Iterator<Item = [f64; 7]>>(
+    raw: impl Fn() -> I,
+) -> Result<([f64; 7], [f64; 7]), DataError> {
+    let (mut min, mut max) = ([f64::INFINITY; 7], [f64::NEG_INFINITY; 7]);
+    let (mut means, mut squares, mut count) = ([0.0; 7], [0.0; 7], 0.0);
+    for event in raw() {
+        count += 1.0;
+        for (index, x) in event.into_iter().enumerate() {
+            (min[index], max[index]) = (min[index].min(x), max[index].max(x));
+            means[index] += x;
         }
-        if !FLIPPED.contains(&index) {
-            means[index] = raw.iter().map(|event| event[index]).sum::<f64>() / raw.len() as f64;
-        }
-        let squares = raw.iter().map(|event| (event[index] - means[index]).powi(2)).sum::<f64>();
-        deviations[index] = (squares / raw.len() as f64).sqrt();
     }
-    Ok((means, deviations))
+    if let Some(same) = (0..7).find(|&index| min[index] >= max[index]) {
+        return Err(DataError::Unusable(format!(
+            "all training events have the same {}; `coordinates: dijet` needs events that vary",
+            MADE_FROM[same]
+        )));
+    }
+    for (index, mean) in means.iter_mut().enumerate() {
+        *mean = if FLIPPED.contains(&index) { 0.0 } else { *mean / count };
+    }
+    for event in raw() {
+        for (index, x) in event.into_iter().enumerate() {
+            squares[index] += (x - means[index]).powi(2);
+        }
+    }
+    Ok((means, squares.map(|sum: f64| (sum / count).sqrt())))
 }
 
 /// pT, η and mass of the jet pair, jet 1 at φ = 0:

@@ -9,6 +9,7 @@ mod column;
 pub mod coordinates;
 pub mod dataset;
 pub mod dijet;
+pub mod events;
 pub mod normal;
 pub mod observables;
 pub mod pareto;
@@ -16,15 +17,18 @@ pub mod read;
 pub mod split;
 pub mod synthetic;
 pub mod table;
+pub mod values;
 pub mod write;
 
 pub(crate) use column::interpolate as interpolated_quantile;
 pub use coordinates::{Coordinates, CoordinatesChoice};
 pub use dataset::{Dataset, Description, Tail};
+pub use events::Events;
 pub use observables::Observables;
 pub use read::read_table;
 pub use synthetic::Truth;
 pub use table::Table;
+pub use values::{Scratch, Values};
 pub use write::{TableWriter, write_table};
 
 /// Why events cannot be read or used.
@@ -80,6 +84,11 @@ impl DataError {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
+}
+
+/// Events of so many columns that are in hand at once where there may be more than memory holds.
+fn at_once(columns: usize) -> usize {
+    ((1 << 22) / columns.max(1)).clamp(1, 1 << 16)
 }
 
 /// The nearest single-precision number, never infinite.

@@ -1,22 +1,27 @@
 //! Reading tables: parquet, CSV and npy, by the file's extension.
 //!
 //! Files are not trusted: whatever they hold, reading ends in a table of finite numbers or in an error that names the file and
-//! what to do, and memory stays below [`MAX_VALUES`] numbers. Rows count from 1, a header line not counted.
+//! what to do, and memory stays below [`MAX_VALUES`] numbers. Rows count from 1, a header line not counted. [`stream`] reads files of any
+//! size, a piece at a time.
 
 use std::{
     fs::File,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
 
-use super::{DataError, Table};
+use super::{DataError, Table, at_once};
 
 mod csv;
 mod npy;
 mod parquet;
 
-/// The most numbers that are read from one file: 4 GiB in single precision.
+/// The most numbers of a file that become one table: 4 GiB in single precision.
 pub const MAX_VALUES: usize = 1 << 30;
+
+/// Receives the events of a file piece by piece, and says whether it wants more.
+type Sink<'a> = dyn FnMut(Table) -> Result<ControlFlow<()>, DataError> + 'a;
 
 /// File formats of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,27 +64,48 @@ pub fn columns(path: &Path, features: Option<&[String]>) -> Result<Vec<String>, 
 ///
 /// An npy file of shape `[events, columns]` has columns named by `wanted` if there are as many, else `x0`, `x1`, …
 pub fn read_table(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {
-    let table = guarded(path, || match Format::of(path)? {
-        Format::Parquet => parquet::read(path, wanted),
-        Format::Csv => csv::read(path, wanted),
-        Format::Npy => npy::read(path, wanted),
+    let (mut pieces, mut values) = (Vec::new(), 0);
+    stream(path, wanted, &mut |piece| {
+        values += piece.len() * piece.names().len();
+        if values > MAX_VALUES {
+            let message = format!("more than {MAX_VALUES} numbers; choose fewer columns, or split the file");
+            return Err(DataError::format(path, message));
+        }
+        pieces.push(piece);
+        Ok(ControlFlow::Continue(()))
     })?;
-    if table.is_empty() {
-        return Err(DataError::format(path, "there are no events in it"));
-    }
-    check_finite(path, &table)?;
-    Ok(table)
+    let names = pieces.first().map(|piece| piece.names().to_vec()).unwrap_or_default();
+    Table::concat(&names, &pieces)
 }
 
-/// Refuses the first number, row by row, that is not finite.
-fn check_finite(path: &Path, table: &Table) -> Result<(), DataError> {
+/// Reads as [`read_table`] does, but hands the events on piece by piece, in order. At least one event comes, or an error.
+pub fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
+    let mut events = 0;
+    let mut checked = |piece: Table| {
+        check_finite(path, &piece, events)?;
+        events += piece.len();
+        if piece.is_empty() { Ok(ControlFlow::Continue(())) } else { sink(piece) }
+    };
+    guarded(path, || match Format::of(path)? {
+        Format::Parquet => parquet::stream(path, wanted, &mut checked),
+        Format::Csv => csv::stream(path, wanted, &mut checked),
+        Format::Npy => npy::stream(path, wanted, &mut checked),
+    })?;
+    if events == 0 {
+        return Err(DataError::format(path, "there are no events in it"));
+    }
+    Ok(())
+}
+
+/// Refuses the first number, row by row, that is not finite; `before` events came before these.
+fn check_finite(path: &Path, table: &Table, before: usize) -> Result<(), DataError> {
     let first = |column: &[f32]| column.iter().position(|x| !x.is_finite());
     let found =
         table.names().iter().zip(table.columns()).filter_map(|(name, column)| Some((first(column)?, name, column)));
     let Some((row, name, column)) = found.min_by_key(|(row, ..)| *row) else { return Ok(()) };
     let message = format!(
         "column `{name}`, row {}: {} is not a finite number in single precision; repair or remove such events in the file",
-        row + 1,
+        before + row + 1,
         column[row]
     );
     Err(DataError::format(path, message))
@@ -113,14 +139,6 @@ fn resolve(path: &Path, wanted: &[String], known: &[String]) -> Result<Vec<usize
 /// Names a table's columns; names that repeat are the file's fault.
 fn named(path: &Path, names: Vec<String>, columns: Vec<Vec<f32>>) -> Result<Table, DataError> {
     Table::new(names, columns).map_err(|error| DataError::format(path, error.to_string()))
-}
-
-/// Refuses more numbers than [`MAX_VALUES`].
-fn check_budget(path: &Path, values: usize) -> Result<(), DataError> {
-    if values <= MAX_VALUES {
-        return Ok(());
-    }
-    Err(DataError::format(path, format!("more than {MAX_VALUES} numbers; choose fewer features, or split the file")))
 }
 
 /// Turns a panic of a format's parser on malformed bytes into an error.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelError;
 use crate::data::{
-    Coordinates, DataError, Description,
+    Coordinates, DataError, Description, Scratch, Values,
     coordinates::{ColumnMap, EDGE_LIMITS, EDGE_SCALES, ETA_SCALE, MASS_BOUNDS, MASS_OFFSET, PT_THRESHOLD},
 };
 
@@ -28,7 +28,7 @@ pub struct Derived {
 #[derive(Clone, Debug)]
 pub struct Rows {
     /// Row-major values.
-    pub values: Vec<f32>,
+    pub values: Values,
     /// Numbers in a row.
     pub width: usize,
 }
@@ -46,45 +46,83 @@ impl Rows {
 
     /// One row.
     pub fn row(&self, index: usize) -> &[f32] {
-        &self.values[index * self.width..(index + 1) * self.width]
+        &self.values[self.place(index)]
+    }
+
+    /// Says that these rows will be read in a moment.
+    pub fn will_need(&self, rows: impl Iterator<Item = usize>) {
+        self.values.will_need(rows.map(|row| self.place(row)));
+    }
+
+    fn place(&self, row: usize) -> std::ops::Range<usize> {
+        row * self.width..(row + 1) * self.width
     }
 }
 
 impl Derived {
-    /// Standardises the observables of these names on encoded training rows.
+    /// Standardises the observables of these names on encoded training rows. They are computed twice, so that they need no room.
     pub fn fit(names: &[String], description: &Description, encoded: &[f32]) -> Result<Self, ModelError> {
         if names.is_empty() {
             return Ok(Self::default());
         }
-        let width = description.coordinates.width();
-        let raw = raw_on_host(names, description, encoded, width)?;
-        let count = (encoded.len() / width.max(1)).max(1) as f64;
-        let mut fitted = Self { names: names.to_vec(), means: Vec::new(), deviations: Vec::new() };
-        for (column, name) in names.iter().enumerate() {
-            let values = || raw.iter().skip(column).step_by(names.len()).map(|&v| f64::from(v));
-            let mean = if name == "jj_eta" { 0.0 } else { values().sum::<f64>() / count };
-            let variance = values().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
-            fitted.means.push(mean);
-            fitted.deviations.push(variance.sqrt().max(1e-6));
+        let count = (encoded.len() / description.coordinates.width().max(1)).max(1) as f64;
+        let mean_over_events = |what: &dyn Fn(usize, f64) -> f64| {
+            let mut sums = vec![0.0; names.len()];
+            for piece in pieces(description, encoded) {
+                for event in raw_on_host(names, description, piece)?.chunks_exact(names.len()) {
+                    for (column, (sum, &value)) in sums.iter_mut().zip(event).enumerate() {
+                        *sum += what(column, f64::from(value));
+                    }
+                }
+            }
+            Ok::<Vec<f64>, ModelError>(sums.into_iter().map(|sum| sum / count).collect())
+        };
+        let mut means = mean_over_events(&|_, value| value)?;
+        for (mean, _) in means.iter_mut().zip(names).filter(|(_, name)| *name == "jj_eta") {
+            *mean = 0.0;
         }
-        Ok(fitted)
+        let variances = mean_over_events(&|column, value| (value - means[column]).powi(2))?;
+        let deviations = variances.into_iter().map(|variance| variance.sqrt().max(1e-6)).collect();
+        Ok(Self { names: names.to_vec(), means, deviations })
     }
 
     /// Encoded rows with the derived observables appended, on the host.
     pub fn append(&self, description: &Description, encoded: &[f32]) -> Result<Rows, ModelError> {
         let width = description.coordinates.width();
-        let derived = self.names.len();
-        if derived == 0 {
-            return Ok(Rows { values: encoded.to_vec(), width });
+        if self.names.is_empty() {
+            return Ok(Rows { values: encoded.to_vec().into(), width });
         }
-        let raw = raw_on_host(&self.names, description, encoded, width)?;
-        let mut values = Vec::with_capacity(encoded.len() + raw.len());
-        for (row, extra) in encoded.chunks_exact(width).zip(raw.chunks_exact(derived)) {
-            values.extend_from_slice(row);
-            let standard = extra.iter().zip(self.means.iter().zip(&self.deviations));
-            values.extend(standard.map(|(&v, (mean, deviation))| ((f64::from(v) - mean) / deviation) as f32));
+        self.append_in(description, encoded, &Scratch::memory())
+    }
+
+    /// As [`append`](Self::append), for rows that may lie in a file.
+    pub fn append_all(
+        &self,
+        description: &Description,
+        encoded: &Values,
+        scratch: &Scratch,
+    ) -> Result<Rows, ModelError> {
+        if self.names.is_empty() {
+            return Ok(Rows { values: encoded.clone(), width: description.coordinates.width() });
         }
-        Ok(Rows { values, width: width + derived })
+        self.append_in(description, encoded, scratch)
+    }
+
+    fn append_in(&self, description: &Description, encoded: &[f32], scratch: &Scratch) -> Result<Rows, ModelError> {
+        let (width, derived) = (description.coordinates.width(), self.names.len());
+        let mut collector = scratch.collector();
+        let mut values = Vec::new();
+        for piece in pieces(description, encoded) {
+            values.clear();
+            let raw = raw_on_host(&self.names, description, piece)?;
+            for (row, extra) in piece.chunks_exact(width).zip(raw.chunks_exact(derived)) {
+                values.extend_from_slice(row);
+                let standard = extra.iter().zip(self.means.iter().zip(&self.deviations));
+                values.extend(standard.map(|(&v, (mean, deviation))| ((f64::from(v) - mean) / deviation) as f32));
+            }
+            collector.extend(&values)?;
+        }
+        Ok(Rows { values: collector.finish()?, width: width + derived })
     }
 
     /// Encoded rows `[batch, width]` with the derived observables appended, differentiably.
@@ -138,22 +176,17 @@ impl Derived {
     }
 }
 
+/// Encoded rows, some thousands at a time.
+fn pieces<'a>(description: &Description, encoded: &'a [f32]) -> std::slice::Chunks<'a, f32> {
+    encoded.chunks(description.coordinates.width().max(1) * 16_384)
+}
+
 /// The differentiable forms on the host, `[events, names]`; computed on the CPU so that every device sees the same numbers.
-fn raw_on_host(
-    names: &[String],
-    description: &Description,
-    encoded: &[f32],
-    width: usize,
-) -> Result<Vec<f32>, ModelError> {
-    let device = Device::flex();
-    let mut values = Vec::with_capacity(encoded.len() / width.max(1) * names.len());
-    for chunk in encoded.chunks(width * 16_384) {
-        let rows = chunk.len() / width;
-        let tensor = Tensor::<2>::from_data(TensorData::new(chunk.to_vec(), [rows, width]), &device);
-        let columns = raw(names, description, &tensor)?;
-        values.extend(host(Tensor::cat(columns, 1))?);
-    }
-    Ok(values)
+fn raw_on_host(names: &[String], description: &Description, encoded: &[f32]) -> Result<Vec<f32>, ModelError> {
+    let width = description.coordinates.width();
+    let tensor = TensorData::new(encoded.to_vec(), [encoded.len() / width.max(1), width]);
+    let columns = raw(names, description, &Tensor::from_data(tensor, &Device::flex()))?;
+    host(Tensor::cat(columns, 1))
 }
 
 /// Brings a tensor's numbers to the host, row-major.
@@ -295,7 +328,7 @@ fn decode(map: &ColumnMap, column: Tensor<2>, name: &str) -> Result<Tensor<2>, D
 mod tests {
     use super::*;
     use crate::{
-        data::{Coordinates, CoordinatesChoice, Observables, coordinates::NamedCoordinates, read_table},
+        data::{Coordinates, CoordinatesChoice, Events, Observables, coordinates::NamedCoordinates, read_table},
         rng::Streams,
     };
 
@@ -307,7 +340,7 @@ mod tests {
         let choice = CoordinatesChoice::Named(NamedCoordinates::Dijet);
         let description = Description {
             features: events.names().to_vec(),
-            coordinates: Coordinates::fit(&choice, &events, &[]).unwrap(),
+            coordinates: Coordinates::fit(&choice, &Events::of(&events).unwrap(), &[], &Scratch::memory()).unwrap(),
             observables: Observables::Dijet,
             symmetries: Vec::new(),
             tail: None,
@@ -315,7 +348,7 @@ mod tests {
         };
         let encoded = description.coordinates.encode(&events).unwrap();
         let names = ["jj_M", "jj_pt", "jj_eta"].map(str::to_owned);
-        let raw = raw_on_host(&names, &description, &encoded, 7).unwrap();
+        let raw = raw_on_host(&names, &description, &encoded).unwrap();
         // Decoded again, so that both sides see the same single-precision rows.
         let mut signs = Streams::new(1, "test").stream("signs");
         let decoded = description.coordinates.decode(&encoded, &description.features, &mut signs).unwrap();

@@ -28,6 +28,8 @@ pub(super) struct Job {
     pub(super) sources: BTreeMap<String, PathBuf>,
     /// The folder for the output files.
     pub(super) out: PathBuf,
+    /// Bytes of memory that the stage may use.
+    pub(super) memory: u64,
     /// The folder for checkpoints, and the seconds between two of them.
     pub(super) checkpoints: PathBuf,
     pub(super) checkpoint_seconds: f64,
@@ -36,7 +38,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) const PROTOCOL: u32 = 2;
+    pub(super) const PROTOCOL: u32 = 3;
 }
 
 /// What a worker says.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Event, RunError, RunOptions,
+    Capacity, Event, RunError, RunOptions,
     budget::Grant,
     process::{Heard, Process, obituary},
     protocol::{Failure, Job, Message},
@@ -22,7 +22,7 @@ use crate::{
     device::DeviceName,
     digest::Digest,
     key::{CacheKey, KeyMaterial},
-    pipeline::{Declared, Pipeline, Timeout},
+    pipeline::{ByteSize, Declared, Pipeline, Timeout},
     plan::{Reason, named_metrics},
     stage::{Artifact, Metrics},
     store::{Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
@@ -321,10 +321,17 @@ impl Running<'_> {
             inputs,
             sources: sources.map(|s| (s.field.to_owned(), self.shared.pipeline.resolve(s.path))).collect(),
             out: slot.out().to_owned(),
+            memory: self.memory(),
             checkpoints: slot.checkpoints(),
             trajectory: (stage.goes_on() && !self.task.forced).then_some(trajectory),
             checkpoint_seconds: self.shared.options.checkpoint_every.as_secs_f64(),
         })
+    }
+
+    /// Bytes of memory that the stage may use: what it asks for, or its part of what the run has.
+    fn memory(&self) -> u64 {
+        let Capacity { jobs, memory, .. } = self.shared.options.capacity;
+        self.declared.execution.resources.memory.map_or(memory / jobs.max(1) as u64, ByteSize::get)
     }
 
     /// What to say if a source file is no longer the one that the key was made of.

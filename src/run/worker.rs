@@ -13,6 +13,7 @@ use std::{
 
 use super::protocol::{Failure, Job, Message};
 use crate::{
+    data::Scratch,
     rng::Streams,
     stage::{Context, Metrics, Progress, Stage},
     train::checkpoint::Checkpoints,
@@ -20,6 +21,10 @@ use crate::{
 
 /// Deep graphs of gradients are walked recursively.
 const STACK: usize = 64 << 20;
+
+/// So many collections of numbers a stage may hold in memory at once, and more go to files. Most stages hold two or three, and need memory
+/// for other things, too.
+const COLLECTIONS: u64 = 8;
 
 /// Steps are reported this often at most; a person cannot read faster.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -136,6 +141,7 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
         sources: job.sources,
         streams: Streams::new(job.seed, &job.kind),
         device: job.device,
+        scratch: Scratch::new(&job.out, job.memory / COLLECTIONS),
         out: job.out,
         // Another device computes other bytes: what it began, it alone ends.
         checkpoints: Checkpoints::at(of_device(job.checkpoints), every, job.trajectory.map(of_device)),
@@ -198,6 +204,7 @@ mod tests {
             inputs: BTreeMap::new(),
             sources: BTreeMap::new(),
             out: out.to_owned(),
+            memory: 1 << 30,
             checkpoints: out.to_owned(),
             checkpoint_seconds: 60.0,
             trajectory: None,

@@ -245,6 +245,7 @@ mod tests {
             streams: Streams::new(1, "aggregate"),
             device: DeviceName::Cpu,
             out: out.clone(),
+            scratch: crate::data::Scratch::memory(),
             checkpoints: crate::train::checkpoint::Checkpoints::none(),
             progress: &mut |progress| {
                 if let Progress::Notice { message } = progress {

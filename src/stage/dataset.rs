@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -14,13 +15,16 @@ use serde::{
 use super::{ArtifactKind, Context, Metrics, Port, Problem, Source, StageError, StageKind};
 use crate::{
     data::{
-        Coordinates, CoordinatesChoice, DataError, Dataset as Events, Description, Observables, Table, Tail, Truth,
-        coordinates::NamedCoordinates, dijet, read, read_table, split, synthetic,
+        Coordinates, CoordinatesChoice, DataError, Dataset as SplitEvents, Description, Events, Observables, Scratch,
+        Table, Tail, Truth, coordinates::NamedCoordinates, dijet, read, split, synthetic,
     },
     value::{EventCount, Finite, Fraction, OpenProbability, Positive, Width},
 };
 
 mod check;
+
+/// Events are numbered by 32 bits.
+const MAX_EVENTS: usize = u32::MAX as usize;
 
 /// The YAML of a `dataset` stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -261,19 +265,40 @@ impl Dataset {
     }
 
     /// Reads these columns of a file and keeps the events inside the windows, at most `limit` of them, that the coordinates can express.
-    fn read(&self, path: &Path, columns: Option<&[String]>, limit: Option<usize>) -> Result<Table, DataError> {
-        let table = read_table(path, columns)?;
+    fn read(
+        &self,
+        path: &Path,
+        columns: Option<&[String]>,
+        limit: Option<usize>,
+        scratch: &Scratch,
+    ) -> Result<Events, DataError> {
         let of_file = |message: String| DataError::Format { path: path.to_owned(), message };
-        let mut kept = self.kept(&table)?;
-        kept.truncate(limit.unwrap_or(usize::MAX));
-        if kept.is_empty() {
+        let mut rows = scratch.collector();
+        let (mut names, mut seen, mut left) = (Vec::new(), 0, limit.unwrap_or(MAX_EVENTS + 1));
+        read::stream(path, columns, &mut |piece| {
+            let mut kept = self.kept(&piece)?;
+            kept.truncate(left);
+            left -= kept.len();
+            if left == 0 && limit.is_none() {
+                return Err(of_file(format!("more than {MAX_EVENTS} events; choose fewer with `limit` or `filter`")));
+            }
+            let events = if kept.len() == piece.len() { &piece } else { &piece.rows(&kept) };
+            for row in &mut kept {
+                *row += seen;
+            }
+            seen += piece.len();
+            self.coordinates.check(events, Some(&kept)).map_err(|error| match error {
+                DataError::Unusable(message) => of_file(message),
+                other => other,
+            })?;
+            rows.extend(&events.to_rows())?;
+            names = piece.names().to_vec();
+            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        let events = Events::new(names, rows.finish()?)?;
+        if events.is_empty() {
             return Err(of_file("no event lies inside all windows of `filter`; widen them".into()));
         }
-        let events = if kept.len() == table.len() { table } else { table.rows(&kept) };
-        self.coordinates.check(&events, Some(&kept)).map_err(|error| match error {
-            DataError::Unusable(message) => of_file(message),
-            other => other,
-        })?;
         Ok(events)
     }
 
@@ -290,7 +315,7 @@ impl Dataset {
     }
 
     /// All events that are split, and the true density of their first feature where it is known.
-    fn events(&self, context: &Context<'_>) -> Result<(Table, Option<Truth>), StageError> {
+    fn events(&self, context: &Context<'_>) -> Result<(Events, Option<Truth>), StageError> {
         let limit = self.limit.map(EventCount::get);
         if let Some(synthetic) = &self.synthetic {
             let missing = || StageError::Unusable("`synthetic` lacks the parameter of its density".into());
@@ -300,28 +325,33 @@ impl Dataset {
             let mut kept = self.kept(&table)?;
             kept.truncate(limit.unwrap_or(usize::MAX));
             // A filter changes the density.
-            return Ok((table.rows(&kept), self.filter.is_empty().then_some(truth)));
+            return Ok((Events::of(&table.rows(&kept))?, self.filter.is_empty().then_some(truth)));
         }
-        Ok((self.read(source(context, "file")?, self.features.as_deref(), limit)?, None))
+        Ok((self.read(source(context, "file")?, self.features.as_deref(), limit, &context.scratch)?, None))
     }
 
     /// The cut of the tail on the training events, with the share of them above it.
-    fn tail(&self, choice: &TailChoice, train: &Table) -> Result<(Tail, f64), StageError> {
-        let mut values = self.observables.values(train, &choice.observable)?;
-        values.sort_unstable_by(f64::total_cmp);
-        let quantile = |p: OpenProbability| crate::data::interpolated_quantile(&values, p.get());
+    fn tail(&self, choice: &TailChoice, train: &Events) -> Result<(Tail, f64), StageError> {
+        let values = train.observable(self.observables, &choice.observable)?;
+        let quantile = |p: OpenProbability| {
+            let mut sorted: Vec<f64> = values.clone().collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            crate::data::interpolated_quantile(&sorted, p.get())
+        };
         let above = choice.above.map(Finite::get).or_else(|| choice.quantile.map(quantile));
         let above = above.ok_or_else(|| StageError::Unusable("`tail` needs `above` or `quantile`".into()))?;
-        let in_tail = values.len() - values.partition_point(|&value| value <= above);
+        let (mut in_tail, mut largest) = (0_usize, f64::NEG_INFINITY);
+        for value in values {
+            in_tail += usize::from(value > above);
+            largest = largest.max(value);
+        }
         if in_tail == 0 {
             return Err(StageError::Unusable(format!(
                 "no training event has `{}` above {}: the largest is {}; lower the cut of `tail`, or read more events",
-                choice.observable,
-                above as f32,
-                values.last().copied().unwrap_or(f64::NAN) as f32
+                choice.observable, above as f32, largest as f32
             )));
         }
-        let fraction = in_tail as f64 / values.len() as f64;
+        let fraction = in_tail as f64 / train.len() as f64;
         Ok((Tail { observable: choice.observable.clone(), above }, fraction))
     }
 }
@@ -358,11 +388,16 @@ impl StageKind for Dataset {
         let (events, truth) = self.events(context)?;
         let test_share = self.split.test.map_or(if self.test_file.is_some() { 0.0 } else { 0.2 }, Fraction::get);
         let mut order = context.streams.stream("split");
-        let parts = split::split(events.len(), self.split.validation.get(), test_share, &mut order);
-        let (train, validation) = (events.rows(&parts.train), events.rows(&parts.validation));
+        let scratch = &context.scratch;
+        let count =
+            u32::try_from(events.len()).map_err(|_| StageError::Unusable("there are too many events".into()))?;
+        let split = split::split(count, self.split.validation.get(), test_share, &mut order);
+        let (for_test, for_validation) = (split.test, split.test + split.validation);
+        let events = events.permuted(split.order, scratch)?;
+        let (train, validation) = (events.slice(for_validation..events.len()), events.slice(for_test..for_validation));
         let test = match self.test_file {
-            Some(_) => self.read(source(context, "test_file")?, Some(events.names()), None)?,
-            None => events.rows(&parts.test),
+            Some(_) => self.read(source(context, "test_file")?, Some(events.names()), None, scratch)?,
+            None => events.slice(0..for_test),
         };
         if train.is_empty() || test.is_empty() {
             return Err(StageError::Unusable(format!(
@@ -372,7 +407,7 @@ impl StageKind for Dataset {
                 test.len()
             )));
         }
-        let coordinates = Coordinates::fit(&self.coordinates, &train, &self.flips().concat())?;
+        let coordinates = Coordinates::fit(&self.coordinates, &train, &self.flips().concat(), scratch)?;
         let tail = self.tail.as_ref().map(|choice| self.tail(choice, &train)).transpose()?;
 
         let mut metrics = Metrics::new();
@@ -390,7 +425,7 @@ impl StageKind for Dataset {
             tail: tail.map(|(tail, _)| tail),
             truth,
         };
-        Events { description, train, validation, test }.save(&context.out)?;
+        SplitEvents { description, train, validation, test }.save(&context.out)?;
         Ok(metrics)
     }
 }

@@ -11,7 +11,7 @@ use self::{
 };
 use super::{ArtifactKind, Context, Metrics, Port, Problem, Source, StageError, StageKind, Upstream};
 use crate::{
-    data::{Dataset, Table},
+    data::{DataError, Dataset, Events as TrainEvents, Table},
     metrics::{Effort, METRICS, Metric, paired::Loss},
     model::Model,
     report::evaluation::{EvaluationError, Events},
@@ -155,15 +155,16 @@ impl StageKind for Evaluate {
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
-        let data = Dataset::load(context.input("data")?)?;
+        let data = Dataset::load(context.input("data")?, &context.scratch)?;
         let artifacts = context.inputs.get("models").cloned().unwrap_or_default();
         let steps = artifacts.len() as u64 + 1;
 
         let generated = self.events.map_or(data.test.len(), EventCount::get);
-        let reference = floor_sample(&data.train, generated, context);
+        let reference = floor_sample(&data.train, generated, context)?;
+        let test = data.test.table()?;
         let truth = self.truth.as_ref().map(|truth| truth.read(&data.description, context)).transpose()?;
         let (metrics, streams) = (self.chosen(), context.streams.clone());
-        let judge = Judge::new(&data.description, &data.test, &reference, metrics, self.effort(), &streams)?;
+        let judge = Judge::new(&data.description, &test, &reference, metrics, self.effort(), &streams)?;
         let judge = judge.with_truth(truth);
         let floor = judge.floor();
         context.step(1, steps, &[]);
@@ -212,7 +213,7 @@ impl From<EvaluationError> for StageError {
 }
 
 /// A draw without replacement from the training events, of as many as asked for or all.
-fn floor_sample(train: &Table, events: usize, context: &Context<'_>) -> Table {
+fn floor_sample(train: &TrainEvents, events: usize, context: &Context<'_>) -> Result<Table, DataError> {
     let mut rng = context.streams.stream("floor");
     train.rows(&index::sample(&mut rng, train.len(), events.min(train.len())).into_vec())
 }

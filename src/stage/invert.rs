@@ -124,8 +124,8 @@ impl StageKind for Invert {
         let width = description.coordinates.width();
         let tail = material.tail_events()?;
         // Events of a small tail are encoded several times, with other noise.
-        let repeated = tail.iter().cycle().take(FIT_VECTORS);
-        let events: Vec<f32> = repeated.flat_map(|&i| &material.encoded[i * width..(i + 1) * width]).copied().collect();
+        let repeated: Vec<u32> = tail.into_iter().cycle().take(FIT_VECTORS).collect();
+        let events = material.encoded.gather(width, &repeated, &context.scratch)?;
         let streams = context.streams.clone();
         let points = invert::encode(&encoder, &events, width, &streams, &material.device)?;
         if points.iter().any(|value| !value.is_finite()) {

@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    data::Scratch,
     device::DeviceName,
     rng::Streams,
     store::{Output, Record, Store},
@@ -217,6 +218,8 @@ pub struct Context<'a> {
     pub device: DeviceName,
     /// The folder that the stage writes its output files into; every file in it becomes part of the artifact.
     pub out: PathBuf,
+    /// How much data it keeps in memory, and where the rest goes.
+    pub scratch: Scratch,
     /// Where the checkpoints of its training are kept.
     pub checkpoints: Checkpoints,
     /// Receives progress.

@@ -7,7 +7,7 @@ use super::{
     training::{self, Material, ceiling, ceiling_problems},
 };
 use crate::{
-    data::Dataset,
+    data::{DataError, Dataset, Events},
     model::{Factor, Model, Ratio, StrataFactors, stratum},
     value::Positive,
 };
@@ -64,8 +64,10 @@ impl StageKind for PostStratify {
         let Some(tail) = &description.tail else {
             return Err(StageError::Unusable("the dataset names no `tail`".into()));
         };
-        let mut real = description.observables.values(train, &tail.observable)?;
-        real.extend(description.observables.values(validation, &tail.observable)?);
+        let values = |events: &Events| -> Result<Vec<f64>, DataError> {
+            Ok(events.observable(description.observables, &tail.observable)?.collect())
+        };
+        let real = [values(train)?, values(validation)?].concat();
         let events =
             Model::new(&stored, context.device)?.sample_encoded(EVENTS, &mut context.streams.stream("masses"))?;
         let made = material.tail_values(&events, context)?;

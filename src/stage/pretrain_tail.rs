@@ -8,6 +8,7 @@ use super::{
     training::{self, Material},
 };
 use crate::{
+    data::Scratch,
     model::{Component, Derived, Model, Rows, StoredModel, Weights, freeze::freeze},
     train::{
         Pretraining,
@@ -195,7 +196,7 @@ impl PretrainTail {
         start: &Weights,
         context: &mut Context<'_>,
     ) -> Result<Weights, StageError> {
-        let reals = tail_reals(material, &material.tail_events()?, self.batch.get());
+        let reals = tail_reals(material, self.batch.get(), &context.scratch)?;
         let steps = self.steps.map_or(0, crate::value::Steps::get);
         let pretraining = Pretraining {
             reals: &reals,
@@ -218,10 +219,11 @@ impl PretrainTail {
 }
 
 /// The tail's training events, encoded, with the symmetries of the data.
-fn tail_reals(material: &Material, events: &[usize], batch: usize) -> Reals {
+fn tail_reals(material: &Material, batch: usize, scratch: &Scratch) -> Result<Reals, StageError> {
     let description = &material.dataset.description;
     let width = description.coordinates.width();
-    let values = events.iter().flat_map(|&i| &material.encoded[i * width..(i + 1) * width]).copied().collect();
-    let flips = Derived::default().flips(description);
-    Reals::new(Rows { values, width }, flips, Strata::all(events.len(), batch))
+    let values = material.encoded.gather(width, &material.tail_events()?, scratch)?;
+    let (rows, flips) = (Rows { values, width }, Derived::default().flips(description));
+    let strata = Strata::all(rows.len(), batch);
+    Ok(Reals::new(rows, flips, strata))
 }

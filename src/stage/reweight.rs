@@ -166,7 +166,7 @@ impl HeldOut {
             let message = "reweighting needs validation events to stop by; raise `split.validation` of the dataset";
             return Err(StageError::Unusable(message.into()));
         }
-        Ok(Self { encoded: description.coordinates.encode(validation)?, events: validation.len() })
+        Ok(Self { encoded: description.coordinates.encode(&validation.table()?)?, events: validation.len() })
     }
 
     fn len(&self) -> usize {
@@ -188,7 +188,7 @@ impl Reweight {
         let strata = match (&self.strata, &description.tail) {
             (Some(config), Some(tail)) => {
                 let values = material.tail_values(encoded, context)?;
-                Strata::new(config, &values, tail.above, self.batch.get())?
+                Strata::new(config, values, tail.above, self.batch.get())?
             }
             _ => Strata::all(rows.len(), self.batch.get()),
         };

@@ -4,8 +4,8 @@ use burn::tensor::Device;
 
 use super::{ArtifactKind, Context, Port, Problem, Progress, Stage, StageError, Upstream};
 use crate::{
-    data::{CoordinatesChoice, Dataset, coordinates::MapChoice},
-    model::{Derived, StoredModel, device},
+    data::{CoordinatesChoice, Dataset, Scratch, Values, coordinates::MapChoice},
+    model::{Derived, Rows, StoredModel, device},
     train::{
         checkpoint::{Session, Watcher},
         config::{LatentMethod, LatentsConfig, Region, StrataConfig, Weights},
@@ -20,15 +20,18 @@ use crate::{
 /// The dataset of a training stage on the host, with the device to train on.
 pub(super) struct Material {
     pub(super) dataset: Dataset,
-    pub(super) encoded: Vec<f32>,
+    /// The training events, encoded.
+    pub(super) encoded: Values,
     pub(super) device: Device,
+    scratch: Scratch,
 }
 
 impl Material {
     pub(super) fn load(context: &Context<'_>) -> Result<Self, StageError> {
-        let dataset = Dataset::load(context.input("data")?)?;
-        let encoded = dataset.description.coordinates.encode(&dataset.train)?;
-        Ok(Self { dataset, encoded, device: device::open(context.device)? })
+        let scratch = context.scratch.clone();
+        let dataset = Dataset::load(context.input("data")?, &scratch)?;
+        let encoded = dataset.description.coordinates.encode_all(&dataset.train, &scratch)?;
+        Ok(Self { dataset, encoded, device: device::open(context.device)?, scratch })
     }
 
     /// The model of a role, if it was trained on this dataset.
@@ -49,11 +52,11 @@ impl Material {
         batch: usize,
     ) -> Result<Reals, StageError> {
         let description = &self.dataset.description;
-        let rows = derived.append(description, &self.encoded)?;
+        let rows = self.seen(derived)?;
         let strata = match (strata, &description.tail) {
             (Some(config), Some(tail)) => {
-                let values = description.observables.values(&self.dataset.train, &tail.observable)?;
-                Strata::new(config, &values, tail.above, batch)?
+                let values = self.dataset.train.observable(description.observables, &tail.observable)?;
+                Strata::new(config, values, tail.above, batch)?
             }
             (Some(_), None) => return Err(StageError::Unusable("`strata` needs a dataset with a `tail`".into())),
             (None, _) => Strata::all(rows.len(), batch),
@@ -61,18 +64,24 @@ impl Material {
         Ok(Reals::new(rows, derived.flips(description), strata))
     }
 
+    /// The training events with derived observables.
+    pub(super) fn seen(&self, derived: &Derived) -> Result<Rows, StageError> {
+        Ok(derived.append_all(&self.dataset.description, &self.encoded, &self.scratch)?)
+    }
+
     /// Indices of the training events in the tail.
-    pub(super) fn tail_events(&self) -> Result<Vec<usize>, StageError> {
+    pub(super) fn tail_events(&self) -> Result<Vec<u32>, StageError> {
         self.events_of(Region::Tail)
     }
 
     /// Indices of the training events in a region.
-    fn events_of(&self, region: Region) -> Result<Vec<usize>, StageError> {
+    fn events_of(&self, region: Region) -> Result<Vec<u32>, StageError> {
         let description = &self.dataset.description;
-        let (Some(tail), Some(in_tail)) = (&description.tail, description.in_tail(&self.dataset.train)?) else {
+        let (Some(tail), Some(in_tail)) = (&description.tail, description.are_in_tail(&self.dataset.train)?) else {
             return Err(StageError::Unusable("the dataset names no `tail`".into()));
         };
-        let events: Vec<usize> = (0..in_tail.len()).filter(|&i| in_tail[i] == (region == Region::Tail)).collect();
+        let belongs = |&(_, in_tail): &(u32, bool)| in_tail == (region == Region::Tail);
+        let events: Vec<u32> = (0..).zip(in_tail).filter(belongs).map(|(event, _)| event).collect();
         if events.len() < 2 {
             let (side, part) = if region == Region::Tail { ("above", "tail") } else { ("not above", "bulk") };
             return Err(StageError::Unusable(format!(
@@ -88,9 +97,8 @@ impl Material {
     /// Forgets the training events outside of a region.
     pub(super) fn restrict(&mut self, region: Region) -> Result<(), StageError> {
         let events = self.events_of(region)?;
-        let width = self.dataset.description.coordinates.width();
-        self.encoded = events.iter().flat_map(|&i| &self.encoded[i * width..(i + 1) * width]).copied().collect();
-        self.dataset.train = self.dataset.train.rows(&events);
+        self.encoded = self.encoded.gather(self.dataset.description.coordinates.width(), &events, &self.scratch)?;
+        self.dataset.train = self.dataset.train.select(&events, &self.scratch)?;
         Ok(())
     }
 

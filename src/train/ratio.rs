@@ -122,7 +122,7 @@ pub fn train(
 }
 
 fn on_device(rows: &Rows, device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(rows.values.clone(), [rows.len(), rows.width]), device)
+    Tensor::from_data(TensorData::new(rows.values.to_vec(), [rows.len(), rows.width]), device)
 }
 
 /// Mean sp(−d) over real events plus mean sp(d) over the model's.

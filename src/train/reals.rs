@@ -30,7 +30,7 @@ pub struct Reals {
 /// Fixed numbers of events from each stratum, with analytic weights (SCIENCE, section 1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strata {
-    members: Vec<Vec<usize>>,
+    members: Vec<Members>,
     counts: Vec<usize>,
     weights: Vec<f32>,
     edges: Vec<f64>,
@@ -40,12 +40,35 @@ pub struct Strata {
     cumulative: Vec<f64>,
 }
 
+/// The events of a stratum.
+#[derive(Clone, Debug, PartialEq)]
+enum Members {
+    /// So many, the first ones.
+    First(usize),
+    Listed(Vec<u32>),
+}
+
+impl Members {
+    fn len(&self) -> usize {
+        match self {
+            Self::First(count) => *count,
+            Self::Listed(events) => events.len(),
+        }
+    }
+
+    fn get(&self, index: usize) -> usize {
+        match self {
+            Self::First(_) => index,
+            Self::Listed(events) => events[index] as usize,
+        }
+    }
+}
+
 impl Strata {
     /// One stratum with all events.
     pub fn all(events: usize, batch: usize) -> Self {
-        let members = vec![(0..events).collect()];
         Self {
-            members,
+            members: vec![Members::First(events)],
             counts: vec![batch],
             weights: vec![1.0],
             edges: Vec::new(),
@@ -66,13 +89,21 @@ impl Strata {
     }
 
     /// Strata between the edges of an observable. An event on an edge belongs to the stratum above.
-    pub fn new(config: &StrataConfig, observable: &[f64], cut: f64, batch: usize) -> Result<Self, TrainError> {
+    ///
+    /// `observable` has a value for each event, of which there are fewer than 2³².
+    pub fn new(
+        config: &StrataConfig,
+        observable: impl IntoIterator<Item = f64>,
+        cut: f64,
+        batch: usize,
+    ) -> Result<Self, TrainError> {
         let edges: Vec<f64> =
             if config.edges.is_empty() { vec![cut] } else { config.edges.iter().map(|edge| edge.get()).collect() };
         let mut members = vec![Vec::new(); edges.len() + 1];
-        for (event, value) in observable.iter().enumerate() {
-            members[stratum(&edges, *value)].push(event);
+        for (event, value) in (0..).zip(observable) {
+            members[stratum(&edges, value)].push(event);
         }
+        let events: usize = members.iter().map(Vec::len).sum();
         if let Some(empty) = members.iter().position(Vec::is_empty) {
             return Err(TrainError::Unusable(format!(
                 "stratum {empty} of `strata` holds no training events; move its edges ({edges:?}) into the data"
@@ -83,7 +114,7 @@ impl Strata {
             TrainError::Unusable(format!("a batch of {batch} has no event for some of {} strata", shares.len()))
         })?;
         let share = |&count: &usize| count as f64 / batch as f64;
-        let population = members.iter().map(|members| members.len() as f64 / observable.len() as f64);
+        let population = members.iter().map(|members| members.len() as f64 / events as f64);
         let exact: Vec<f64> = population.zip(&counts).map(|(population, count)| population / share(count)).collect();
         let (weights, tempers) = match config.weights {
             Weights::Exact => (exact, None),
@@ -97,6 +128,7 @@ impl Strata {
             }
         };
         let weights = weights.into_iter().map(|weight| weight as f32).collect();
+        let members = members.into_iter().map(Members::Listed).collect();
         Ok(Self { members, counts, weights, edges, tempers, cumulative: Vec::new() })
     }
 
@@ -124,13 +156,13 @@ impl Strata {
         slots.map(|(members, weight)| (self.pick(members, rng), weight))
     }
 
-    fn pick(&self, members: &[usize], rng: &mut ChaCha8Rng) -> usize {
+    fn pick(&self, members: &Members, rng: &mut ChaCha8Rng) -> usize {
         match self.cumulative.last() {
             Some(total) => {
                 let at = rng.random::<f64>() * total;
                 self.cumulative.partition_point(|&sum| sum <= at).min(self.cumulative.len() - 1)
             }
-            None => members[rng.random_range(0..members.len())],
+            None => members.get(rng.random_range(0..members.len())),
         }
     }
 }
@@ -167,6 +199,7 @@ impl Reals {
     /// Draws a batch in random order within strata.
     pub fn batch(&self, rng: &mut ChaCha8Rng, device: &Device) -> Batch {
         let drawn: Vec<(usize, f32)> = self.strata.draw(rng).collect();
+        self.rows.will_need(drawn.iter().map(|&(event, _)| event));
         let mut values = Vec::with_capacity(drawn.len() * self.rows.width);
         for &(event, _) in &drawn {
             let start = values.len();
@@ -205,7 +238,7 @@ mod tests {
 
     #[test]
     fn exact_weights_are_population_share_over_drawn_share_and_average_to_one() {
-        let strata = Strata::new(&config(r#"{"shares": [0.5, 0.5]}"#), &observable(), 2.0, 64).unwrap();
+        let strata = Strata::new(&config(r#"{"shares": [0.5, 0.5]}"#), observable(), 2.0, 64).unwrap();
         assert_eq!(strata.counts, [32, 32]);
         assert!((strata.weights[0] - 1.8).abs() < 1e-6 && (strata.weights[1] - 0.2).abs() < 1e-6);
         let mean = (strata.weights[0] * 32.0 + strata.weights[1] * 32.0) / 64.0;
@@ -214,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_effective_share_is_the_formula_of_the_specification() {
-        let strata = Strata::new(&config(r#"{"shares": [0.5, 0.5]}"#), &observable(), 2.0, 64).unwrap();
+        let strata = Strata::new(&config(r#"{"shares": [0.5, 0.5]}"#), observable(), 2.0, 64).unwrap();
         let (pi, rho) = (0.1f64, 0.5f64);
         let formula = 1.0 / (pi * pi / rho + (1.0 - pi).powi(2) / (1.0 - rho));
         assert!((strata.effective_share() - formula).abs() < 1e-6);
@@ -222,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_weighted_mean_over_stratified_batches_is_the_population_mean() {
-        let strata = Strata::new(&config(r#"{"shares": [0.3, 0.7]}"#), &observable(), 2.0, 100).unwrap();
+        let strata = Strata::new(&config(r#"{"shares": [0.3, 0.7]}"#), observable(), 2.0, 100).unwrap();
         let values = observable();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let sum: f64 = (0..50)
@@ -235,7 +268,7 @@ mod tests {
     #[test]
     fn weights_none_multiplies_the_tail() {
         let strata =
-            Strata::new(&config(r#"{"shares": [0.5, 0.5], "weights": "none"}"#), &observable(), 2.0, 64).unwrap();
+            Strata::new(&config(r#"{"shares": [0.5, 0.5], "weights": "none"}"#), observable(), 2.0, 64).unwrap();
         assert_eq!(strata.weights, [1.0, 1.0]);
     }
 
@@ -243,7 +276,7 @@ mod tests {
     fn tempered_weights_multiply_reals_and_fakes_alike_so_the_discriminator_keeps_its_optimum() {
         let text = r#"{"edges": [1.5, 2.0], "shares": [0.5, 0.3, 0.2], "weights": "tempered", "power": 0.25}"#;
         let values: Vec<f64> = (0..100).map(|i| if i < 80 { 1.0 } else { 1.5 + f64::from(i / 95) }).collect();
-        let strata = Strata::new(&config(text), &values, 2.0, 100).unwrap();
+        let strata = Strata::new(&config(text), values, 2.0, 100).unwrap();
         let tempers = strata.tempers().unwrap();
         let population = [0.8, 0.15, 0.05];
         for k in 0..3 {
@@ -267,7 +300,7 @@ mod tests {
     fn tempering_with_power_one_is_exact() {
         let of = |rest: &str| {
             let text = format!(r#"{{"shares": [0.5, 0.5], {rest}}}"#);
-            Strata::new(&config(&text), &observable(), 2.0, 64).unwrap()
+            Strata::new(&config(&text), observable(), 2.0, 64).unwrap()
         };
         let tempered = of(r#""weights": "tempered", "power": 1.0"#);
         assert_eq!(tempered.weights, of(r#""weights": "exact""#).weights);
@@ -287,7 +320,7 @@ mod tests {
     #[test]
     fn an_empty_stratum_is_refused() {
         let error =
-            Strata::new(&config(r#"{"edges": [5.0], "shares": [0.5, 0.5]}"#), &observable(), 2.0, 64).unwrap_err();
+            Strata::new(&config(r#"{"edges": [5.0], "shares": [0.5, 0.5]}"#), observable(), 2.0, 64).unwrap_err();
         assert!(error.to_string().contains("holds no training events"), "{error}");
     }
 

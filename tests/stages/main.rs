@@ -7,6 +7,7 @@ use std::{
 };
 
 use pgan_pipe::{
+    data::Scratch,
     device::DeviceName,
     model::{Factor, Ratio, StoredModel},
     rng::Streams,
@@ -21,11 +22,12 @@ struct Workshop {
     folder: TempDir,
     made: usize,
     notices: Vec<String>,
+    scratch: Scratch,
 }
 
 impl Workshop {
     fn new() -> Self {
-        Self { folder: TempDir::new().unwrap(), made: 0, notices: Vec::new() }
+        Self { folder: TempDir::new().unwrap(), made: 0, notices: Vec::new(), scratch: Scratch::memory() }
     }
 
     fn try_run(
@@ -52,6 +54,7 @@ impl Workshop {
             streams: Streams::new(seed, kind),
             device,
             out: out.clone(),
+            scratch: self.scratch.clone(),
             checkpoints: pgan_pipe::train::checkpoint::Checkpoints::none(),
             progress: &mut |progress| {
                 if let Progress::Notice { message } = progress {

@@ -70,7 +70,7 @@ proptest! {
 fn the_embedded_events_encode_to_mean_zero_and_deviation_one() {
     let events = embedded();
     let choice = CoordinatesChoice::Named(NamedCoordinates::Dijet);
-    let coordinates = Coordinates::fit(&choice, &events, &[]).unwrap();
+    let coordinates = Coordinates::fit(&choice, &Events::of(&events).unwrap(), &[], &Scratch::memory()).unwrap();
     let rows = coordinates.encode(&events).unwrap();
     for i in 0..7 {
         let column: Vec<f64> = rows.iter().skip(i).step_by(7).copied().map(f64::from).collect();
@@ -169,13 +169,14 @@ fn rows_that_are_not_finite_are_refused() {
 #[test]
 fn a_map_for_each_column_is_taken_by_name_and_the_rest_is_standardised() {
     let choice: CoordinatesChoice = serde_json::from_str(r#"{"b": "log"}"#).unwrap();
-    let table = Table::from_rows(vec!["a".into(), "b".into()], &[-1.0, 1.0, 3.0, 100.0]).unwrap();
-    let coordinates = Coordinates::fit(&choice, &table, &["a".into()]).unwrap();
+    let events = Events::new(vec!["a".into(), "b".into()], vec![-1.0, 1.0, 3.0, 100.0].into()).unwrap();
+    let coordinates = Coordinates::fit(&choice, &events, &["a".into()], &Scratch::memory()).unwrap();
     let Coordinates::Columns(maps) = &coordinates else { panic!("not a map for each column") };
     assert_eq!(maps[0], ColumnMap::Standard { mean: 0.0, deviation: 5.0f64.sqrt() });
     assert!(matches!(maps[1], ColumnMap::Log { .. }));
     let json = serde_json::to_string(&coordinates).unwrap();
     assert_eq!(serde_json::from_str::<Coordinates>(&json).unwrap(), coordinates);
     let unknown: CoordinatesChoice = serde_json::from_str(r#"{"c": "log"}"#).unwrap();
-    assert!(matches!(Coordinates::fit(&unknown, &table, &[]), Err(DataError::NoColumn { .. })));
+    let refused = Coordinates::fit(&unknown, &events, &[], &Scratch::memory());
+    assert!(matches!(refused, Err(DataError::NoColumn { .. })));
 }

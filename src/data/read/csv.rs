@@ -1,10 +1,10 @@
 //! CSV: a header line of names, then one event a line.
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, Trim};
 
-use super::{DataError, Table, check_budget, named, open, resolve};
+use super::{DataError, Sink, at_once, named, open, resolve};
 
 /// The names whose first value is a number.
 pub(super) fn columns(path: &Path) -> Result<Vec<String>, DataError> {
@@ -16,7 +16,7 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(names.into_iter().zip(&first).filter_map(|(name, field)| number(field).is_some().then_some(name)).collect())
 }
 
-pub(super) fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {
+pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
     let (mut reader, names) = header(path)?;
     let wanted = wanted.map_or_else(|| columns(path), |wanted| Ok(wanted.to_vec()))?;
     if wanted.is_empty() {
@@ -27,16 +27,22 @@ pub(super) fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table, Data
         return Err(DataError::format(path, format!("the column `{}` occurs twice in the header", names[*place])));
     }
     let mut columns = vec![Vec::new(); places.len()];
-    let mut record = ByteRecord::new();
+    let at_once = at_once(columns.len());
+    let (mut record, mut events) = (ByteRecord::new(), 0_u64);
     while reader.read_byte_record(&mut record).map_err(explain(path))? {
+        events += 1;
         for (column, &place) in columns.iter_mut().zip(&places) {
             let field = record.get(place).unwrap_or_default();
-            let value = number(field).ok_or_else(|| not_a_number(path, &names[place], column.len() + 1, field))?;
-            column.push(value);
+            column.push(number(field).ok_or_else(|| not_a_number(path, &names[place], events, field))?);
         }
-        check_budget(path, columns[0].len() * columns.len())?;
+        if columns[0].len() == at_once {
+            let piece = columns.iter_mut().map(std::mem::take).collect();
+            if sink(named(path, wanted.clone(), piece)?)?.is_break() {
+                return Ok(());
+            }
+        }
     }
-    named(path, wanted, columns)
+    sink(named(path, wanted, columns)?).map(|_: ControlFlow<()>| ())
 }
 
 fn header(path: &Path) -> Result<(Reader<std::fs::File>, Vec<String>), DataError> {
@@ -59,7 +65,7 @@ fn number(field: &[u8]) -> Option<f32> {
     std::str::from_utf8(field.trim_ascii()).ok()?.parse().ok()
 }
 
-fn not_a_number(path: &Path, name: &str, row: usize, field: &[u8]) -> DataError {
+fn not_a_number(path: &Path, name: &str, row: u64, field: &[u8]) -> DataError {
     let text = String::from_utf8_lossy(field.trim_ascii());
     let what = if text.is_empty() { "a missing value".to_owned() } else { format!("`{text:.40}`") };
     let message = format!("column `{name}`, row {row}: {what} is not a number; mend the file or choose other features");
@@ -84,6 +90,7 @@ fn explain(path: &Path) -> impl Fn(csv::Error) -> DataError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Table;
 
     fn table(content: &str, wanted: Option<&[&str]>) -> Result<Table, DataError> {
         let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::{
 
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr};
 
-use super::{DataError, Table, check_budget, named, open, resolve};
+use super::{DataError, Sink, at_once, named, open, resolve};
 
 /// Longest header that is parsed, in bytes.
 const MAX_HEADER: usize = 1 << 16;
@@ -44,7 +44,7 @@ pub(super) fn columns(path: &Path, features: Option<&[String]>) -> Result<Vec<St
     }
 }
 
-pub(super) fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {
+pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
     let mut layout = layout(path)?;
     if layout.places.is_empty() {
         return Err(DataError::format(path, "no column holds numbers"));
@@ -53,10 +53,17 @@ pub(super) fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table, Data
     if layout.renames(&wanted) {
         layout.names.clone_from(&wanted);
     }
-    check_budget(path, layout.events.saturating_mul(wanted.len()))?;
     let places = resolve(path, &wanted, &layout.names)?;
-    let columns = layout.read(&places).map_err(DataError::io(path))?;
-    named(path, wanted, columns)
+    let mut first = 0;
+    while first < layout.events {
+        let count = at_once(places.len()).min(layout.events - first);
+        let columns = layout.read(&places, first, count).map_err(DataError::io(path))?;
+        if sink(named(path, wanted.clone(), columns)?)?.is_break() {
+            break;
+        }
+        first += count;
+    }
+    Ok(())
 }
 
 impl Layout {
@@ -65,29 +72,30 @@ impl Layout {
         !self.structured && names.len() == self.names.len() && names.iter().any(|name| !self.names.contains(name))
     }
 
-    /// Reads these columns; those that share records are read in one pass, a megabyte at a time.
-    fn read(&mut self, wanted: &[usize]) -> std::io::Result<Vec<Vec<f32>>> {
-        let mut columns = vec![Vec::with_capacity(self.events); wanted.len()];
+    /// Reads events of these columns; those that share records are read in one pass, a megabyte at a time.
+    fn read(&mut self, wanted: &[usize], first: usize, count: usize) -> std::io::Result<Vec<Vec<f32>>> {
+        let mut columns = vec![Vec::with_capacity(count); wanted.len()];
         let interleaved = self.places.first().is_some_and(|place| place.stride > place.size);
         if interleaved {
             let base = self.places.iter().map(|place| place.start).min().unwrap_or(0);
             let record = self.places.first().map_or(1, |place| place.stride);
-            self.records(base, record, &mut columns, wanted)?;
+            self.records(Records { base, record, first, count }, &mut columns, wanted)?;
         } else {
             for (column, &index) in columns.iter_mut().zip(wanted) {
-                let (start, stride) = (self.places[index].start, self.places[index].stride);
-                self.records(start, stride, std::slice::from_mut(column), &[index])?;
+                let (base, record) = (self.places[index].start, self.places[index].stride);
+                self.records(Records { base, record, first, count }, std::slice::from_mut(column), &[index])?;
             }
         }
         Ok(columns)
     }
 
-    /// Reads all records of this size from `base` on, and picks the numbers of these columns.
-    fn records(&mut self, base: u64, record: usize, columns: &mut [Vec<f32>], wanted: &[usize]) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(base))?;
+    /// Reads records, and picks the numbers of these columns.
+    fn records(&mut self, records: Records, columns: &mut [Vec<f32>], wanted: &[usize]) -> std::io::Result<()> {
+        let Records { base, record, first, count } = records;
+        self.file.seek(SeekFrom::Start(base + first as u64 * record as u64))?;
         let at_once = ((1 << 20) / record).max(1);
         let mut buffer = Vec::new();
-        let mut left = self.events;
+        let mut left = count;
         while left > 0 {
             let count = at_once.min(left);
             left -= count;
@@ -107,6 +115,15 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Records of one size that lie one after the other: where the first of all starts, and which ones.
+#[derive(Clone, Copy)]
+struct Records {
+    base: u64,
+    record: usize,
+    first: usize,
+    count: usize,
 }
 
 impl Place {
@@ -236,6 +253,7 @@ fn decoder(number: &TypeStr, size: usize) -> Option<fn(&[u8]) -> f32> {
 
 #[cfg(test)]
 mod tests {
+    use crate::data::Table;
     use proptest::prelude::*;
 
     use super::*;

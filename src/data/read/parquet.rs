@@ -7,21 +7,18 @@ use parquet::{
     column::reader::{ColumnReader, ColumnReaderImpl},
     data_type::DataType,
     errors::ParquetError,
-    file::reader::{FileReader, SerializedFileReader},
+    file::reader::{FileReader, RowGroupReader, SerializedFileReader},
     schema::types::{ColumnDescriptor, SchemaDescriptor},
 };
 
-use super::{DataError, MAX_VALUES, Table, check_budget, named, open, resolve};
-
-/// Values decoded at once.
-const BATCH: usize = 1 << 16;
+use super::{DataError, Sink, at_once, named, open, resolve};
 
 pub(super) fn columns(path: &Path) -> Result<Vec<String>, DataError> {
     let (_, schema) = reader(path)?;
     Ok(schema.columns().iter().filter(|column| is_numeric(column)).map(|column| column.path().string()).collect())
 }
 
-pub(super) fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {
+pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
     let (reader, schema) = reader(path)?;
     let known: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
     let places = match wanted {
@@ -31,17 +28,40 @@ pub(super) fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table, Data
     if places.is_empty() {
         return Err(DataError::format(path, "no column holds numbers"));
     }
-    let mut columns = Vec::with_capacity(places.len());
-    for &place in &places {
-        columns.push(column(path, &reader, &schema.column(place), place, MAX_VALUES / places.len())?);
+    let names: Vec<String> = places.iter().map(|&place| known[place].clone()).collect();
+    let columns = places.iter().map(|&place| Column::of(path, place, &schema.column(place)));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let (mut events, at_once) = (0, at_once(columns.len()));
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(explain(path))?;
+        let mut pages = columns.iter().map(|column| column.open(&*group)).collect::<Result<Vec<_>, _>>()?;
+        loop {
+            let read = columns.iter().zip(&mut pages).map(|(column, pages)| column.read(pages, events, at_once));
+            let read = read.collect::<Result<Vec<_>, _>>()?;
+            let count = read.first().map_or(0, Vec::len);
+            if let Some(other) = read.iter().find(|values| values.len() != count) {
+                let message = format!(
+                    "from row {} on a column has {} values where another has {count}; write it again",
+                    events + 1,
+                    other.len()
+                );
+                return Err(DataError::format(path, message));
+            }
+            if count == 0 {
+                break;
+            }
+            events += count;
+            if sink(named(path, names.clone(), read)?)?.is_break() {
+                return Ok(());
+            }
+        }
     }
     let rows = reader.metadata().file_metadata().num_rows();
-    if let Some(column) = columns.iter().find(|column| i64::try_from(column.len()) != Ok(rows)) {
-        let message =
-            format!("a column has {} values where the file promises {rows} rows; write it again", column.len());
+    if i64::try_from(events) != Ok(rows) {
+        let message = format!("the columns have {events} values where the file promises {rows} rows; write it again");
         return Err(DataError::format(path, message));
     }
-    named(path, places.iter().map(|&place| known[place].clone()).collect(), columns)
+    Ok(())
 }
 
 fn reader(path: &Path) -> Result<(SerializedFileReader<File>, Arc<SchemaDescriptor>), DataError> {
@@ -68,85 +88,85 @@ fn is_numeric(column: &ColumnDescriptor) -> bool {
     physical && logical && converted && flat
 }
 
-/// Reads a column of all row groups, at most `limit` values.
-fn column(
-    path: &Path,
-    reader: &SerializedFileReader<File>,
-    descriptor: &ColumnDescriptor,
+/// A column of the file. What the metadata promise of it is never believed.
+struct Column<'a> {
+    path: &'a Path,
+    name: String,
     place: usize,
-    limit: usize,
-) -> Result<Vec<f32>, DataError> {
-    let name = descriptor.path().string();
-    if !is_numeric(descriptor) {
-        let message = format!("the column `{name}` does not hold plain numbers ({})", descriptor.physical_type());
-        return Err(DataError::format(path, message));
+    unsigned: bool,
+    nullable: bool,
+}
+
+impl<'a> Column<'a> {
+    fn of(path: &'a Path, place: usize, descriptor: &ColumnDescriptor) -> Result<Self, DataError> {
+        let name = descriptor.path().string();
+        if !is_numeric(descriptor) {
+            let message = format!("the column `{name}` does not hold plain numbers ({})", descriptor.physical_type());
+            return Err(DataError::format(path, message));
+        }
+        let unsigned = matches!(descriptor.converted_type(), ConvertedType::UINT_32 | ConvertedType::UINT_64)
+            || matches!(descriptor.logical_type_ref(), Some(LogicalType::Integer(integer)) if !integer.is_signed);
+        let nullable = descriptor.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
+        Ok(Self { path, name, place, unsigned, nullable })
     }
-    let unsigned = matches!(descriptor.converted_type(), ConvertedType::UINT_32 | ConvertedType::UINT_64)
-        || matches!(descriptor.logical_type_ref(), Some(LogicalType::Integer(integer)) if !integer.is_signed);
-    let nullable = descriptor.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
-    let mut sink = Sink { path, name: &name, nullable, limit, values: Vec::new() };
-    for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(explain(path))?;
+
+    /// Its part in a row group.
+    fn open(&self, group: &dyn RowGroupReader) -> Result<ColumnReader, DataError> {
         // The crate asserts this.
-        let chunk = group.metadata().column(place);
+        let chunk = group.metadata().column(self.place);
         let first_page = chunk.dictionary_page_offset().unwrap_or(0).min(chunk.data_page_offset());
         if first_page.min(chunk.compressed_size()) < 0 {
-            return Err(DataError::format(
-                path,
-                format!("the column `{name}` lies before the file's start; write it again"),
-            ));
+            let message = format!("the column `{}` lies before the file's start; write it again", self.name);
+            return Err(DataError::format(self.path, message));
         }
-        match group.get_column_reader(place).map_err(explain(path))? {
-            ColumnReader::FloatColumnReader(column) => sink.fill(column, |x| x)?,
-            ColumnReader::DoubleColumnReader(column) => sink.fill(column, |x| x as f32)?,
-            ColumnReader::Int32ColumnReader(column) if unsigned => sink.fill(column, |x| x.cast_unsigned() as f32)?,
-            ColumnReader::Int32ColumnReader(column) => sink.fill(column, |x| x as f32)?,
-            ColumnReader::Int64ColumnReader(column) if unsigned => sink.fill(column, |x| x.cast_unsigned() as f32)?,
-            ColumnReader::Int64ColumnReader(column) => sink.fill(column, |x| x as f32)?,
-            _ => return Err(DataError::format(path, format!("the column `{name}` is not what the schema says"))),
+        group.get_column_reader(self.place).map_err(explain(self.path))
+    }
+
+    /// The next values, `most` at most and none at the end; `before` values came before them.
+    fn read(&self, pages: &mut ColumnReader, before: usize, most: usize) -> Result<Vec<f32>, DataError> {
+        match pages {
+            ColumnReader::FloatColumnReader(pages) => self.values(pages, before, most, |x| x),
+            ColumnReader::DoubleColumnReader(pages) => self.values(pages, before, most, |x| x as f32),
+            ColumnReader::Int32ColumnReader(pages) if self.unsigned => {
+                self.values(pages, before, most, |x| x.cast_unsigned() as f32)
+            }
+            ColumnReader::Int32ColumnReader(pages) => self.values(pages, before, most, |x| x as f32),
+            ColumnReader::Int64ColumnReader(pages) if self.unsigned => {
+                self.values(pages, before, most, |x| x.cast_unsigned() as f32)
+            }
+            ColumnReader::Int64ColumnReader(pages) => self.values(pages, before, most, |x| x as f32),
+            _ => Err(DataError::format(self.path, format!("the column `{}` is not what the schema says", self.name))),
         }
     }
-    Ok(sink.values)
-}
 
-/// Receives the values of a column, batch by batch: what the metadata promise is never believed.
-struct Sink<'a> {
-    path: &'a Path,
-    name: &'a str,
-    nullable: bool,
-    limit: usize,
-    values: Vec<f32>,
-}
-
-impl Sink<'_> {
-    fn fill<T: DataType>(
-        &mut self,
-        mut column: ColumnReaderImpl<T>,
+    fn values<T: DataType>(
+        &self,
+        pages: &mut ColumnReaderImpl<T>,
+        before: usize,
+        most: usize,
         convert: impl Fn(T::T) -> f32,
-    ) -> Result<(), DataError> {
-        let (mut batch, mut levels) = (Vec::new(), Vec::new());
-        loop {
+    ) -> Result<Vec<f32>, DataError> {
+        let (mut values, mut batch, mut levels) = (Vec::new(), Vec::new(), Vec::new());
+        while values.len() < most {
             batch.clear();
             levels.clear();
-            let levels_wanted = self.nullable.then_some(&mut levels);
-            let (records, _, _) =
-                column.read_records(BATCH, levels_wanted, None, &mut batch).map_err(explain(self.path))?;
+            let wanted = self.nullable.then_some(&mut levels);
+            let read = pages.read_records(most - values.len(), wanted, None, &mut batch);
+            read.map_err(explain(self.path))?;
             if let Some(null) = levels.iter().position(|&level| level == 0) {
-                let row = self.values.len() + null + 1;
+                let row = before + values.len() + null + 1;
                 let message = format!(
                     "column `{}`, row {row}: the value is missing; remove such events from the file",
                     self.name
                 );
                 return Err(DataError::format(self.path, message));
             }
-            if records == 0 {
-                return Ok(());
+            if batch.is_empty() {
+                break;
             }
-            self.values.extend(batch.drain(..).map(&convert));
-            if self.values.len() > self.limit {
-                check_budget(self.path, usize::MAX)?;
-            }
+            values.extend(batch.drain(..).map(&convert));
         }
+        Ok(values)
     }
 }
 
@@ -167,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::data::Table;
 
     const SCHEMA: &str = "message events {
         required double a; required int32 b (INTEGER(32,false)); optional int64 c; required binary d (UTF8);

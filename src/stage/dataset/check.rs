@@ -7,9 +7,12 @@ use std::{
 
 use super::{
     Coordinates, CoordinatesChoice, DataError, Dataset, Density, EventCount, Finite, Fraction, NamedCoordinates,
-    NamedSymmetries, Problem, Symmetries, Synthetic, dijet, read,
+    NamedSymmetries, Problem, Scratch, Symmetries, Synthetic, dijet, read,
 };
 use crate::data::coordinates::MapChoice;
+
+/// Events of a file that are looked at before anything runs, at most; the stage itself looks at the rest.
+const MAX_LOOKED_AT: usize = 1_000_000;
 
 /// Most numbers of synthetic events.
 const MAX_SYNTHETIC: usize = 1 << 28;
@@ -260,10 +263,13 @@ fn file(stage: &Dataset, path: &Path) -> Vec<Problem> {
     if !wrong.is_empty() {
         return wrong;
     }
-    let limit = stage.limit.map(EventCount::get);
-    match stage.read(path, stage.features.as_deref(), limit) {
+    let limit = stage.limit.map_or(MAX_LOOKED_AT, EventCount::get).min(MAX_LOOKED_AT);
+    let scratch = Scratch::memory();
+    match stage.read(path, stage.features.as_deref(), Some(limit), &scratch) {
+        // The first events may be alike where all together are not.
+        Ok(events) if events.len() == MAX_LOOKED_AT => Vec::new(),
         Ok(events) => {
-            let fitted = Coordinates::fit(&stage.coordinates, &events, &stage.flips().concat());
+            let fitted = Coordinates::fit(&stage.coordinates, &events, &stage.flips().concat(), &scratch);
             fitted.err().map(|error| Problem::new("coordinates", error.to_string())).into_iter().collect()
         }
         // Names that are not known are told by `problems`, at their place.
@@ -281,7 +287,7 @@ fn test_file(stage: &Dataset, path: &Path, features: &[String]) -> Vec<Problem> 
     if !missing.is_empty() {
         return missing;
     }
-    match stage.read(path, Some(features), None) {
+    match stage.read(path, Some(features), Some(MAX_LOOKED_AT), &Scratch::memory()) {
         Ok(_) | Err(DataError::NoColumn { .. }) => Vec::new(),
         Err(error) => vec![Problem::new("test_file", error.to_string())],
     }

@@ -30,21 +30,32 @@ fn with(field: &str, value: Value) -> Value {
     fields
 }
 
-fn run(stage: &Dataset, sources: &[(&str, PathBuf)], seed: u64) -> Result<(Metrics, Events), StageError> {
+fn run(stage: &Dataset, sources: &[(&str, PathBuf)], seed: u64) -> Result<(Metrics, SplitEvents), StageError> {
     let out = tempfile::tempdir().unwrap();
+    run_in(out.path(), &Scratch::memory(), stage, sources, seed)
+}
+
+fn run_in(
+    out: &Path,
+    scratch: &Scratch,
+    stage: &Dataset,
+    sources: &[(&str, PathBuf)],
+    seed: u64,
+) -> Result<(Metrics, SplitEvents), StageError> {
     let mut context = Context {
         inputs: BTreeMap::new(),
         sources: sources.iter().map(|(field, path)| ((*field).to_owned(), path.clone())).collect(),
         streams: Streams::new(seed, "dataset"),
         device: DeviceName::default(),
-        out: out.path().to_owned(),
+        out: out.to_owned(),
+        scratch: scratch.clone(),
         checkpoints: crate::train::checkpoint::Checkpoints::none(),
         progress: &mut |_| {},
     };
     let metrics = stage.run(&mut context)?;
-    let files = ["dataset.json", "events.safetensors"].map(|name| (name.to_owned(), out.path().join(name)));
+    let files = ["dataset.json", "events.safetensors"].map(|name| (name.to_owned(), out.join(name)));
     let artifact = Artifact { kind: ArtifactKind::Dataset, files: BTreeMap::from(files) };
-    Ok((metrics, Events::load(&artifact)?))
+    Ok((metrics, SplitEvents::load(&artifact, scratch)?))
 }
 
 #[test]
@@ -81,8 +92,27 @@ fn filter_and_limit_choose_the_events_and_a_quantile_sets_the_cut() {
     let (metrics, dataset) = run(&stage(fields), &[("file", example("train.parquet"))], 1).unwrap();
     assert_eq!(metrics["events.train"], 700.0);
     assert_eq!(metrics["tail.fraction"], 0.1);
-    let masses = Observables::Dijet.values(&dataset.train, "jj_M").unwrap();
+    let masses = Observables::Dijet.values(&dataset.train.table().unwrap(), "jj_M").unwrap();
     assert!(masses.iter().all(|mass| (600.0..3000.0).contains(mass)));
+}
+
+#[test]
+fn events_that_do_not_fit_into_memory_make_the_same_dataset() {
+    let mut fields = with("coordinates", json!({ "ljet1_pt": "log", "ljet2_M": "quantile", "ljet1_M": "min_max" }));
+    fields["filter"] = json!([{ "observable": "jj_M", "above": 600 }]);
+    fields["tail"] = json!({ "observable": "jj_M", "quantile": 0.9 });
+    for stage in [stage(quickstart()), stage(fields)] {
+        let sources = [("file", example("train.parquet"))];
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [inside, outside] = folders.each_ref().map(tempfile::TempDir::path);
+        let (metrics, dataset) = run_in(inside, &Scratch::memory(), &stage, &sources, 48).unwrap();
+        let (the_same, in_files) = run_in(outside, &Scratch::new(outside, 10_000), &stage, &sources, 48).unwrap();
+        assert!(in_files.train.values().is_mapped() && !dataset.train.values().is_mapped());
+        assert_eq!((metrics, dataset), (the_same, in_files));
+        for name in ["dataset.json", "events.safetensors"] {
+            assert!(std::fs::read(inside.join(name)).unwrap() == std::fs::read(outside.join(name)).unwrap(), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -238,7 +268,7 @@ fn a_test_file_is_read_by_the_columns_of_the_file() {
 
     std::fs::write(&test_file, "a,other,b\n5,nan,6\n").unwrap();
     assert_eq!(preflight(), []);
-    assert_eq!(run(&stage, &sources, 1).unwrap().1.test.columns(), [[6.0], [5.0]]);
+    assert_eq!(run(&stage, &sources, 1).unwrap().1.test.table().unwrap().columns(), [[6.0], [5.0]]);
 
     std::fs::write(&test_file, "a,c\n5,6\n").unwrap();
     let problems = preflight();

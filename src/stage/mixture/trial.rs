@@ -201,7 +201,8 @@ impl<'a> Trial<'a> {
     fn judge(&self, candidate: &Sample) -> Result<Option<TailJudge>, StageError> {
         let dataset = &self.material.dataset;
         let Some(tail) = &dataset.description.tail else { return Ok(None) };
-        let validation = dataset.description.observables.values(&dataset.validation, &tail.observable)?;
+        let validation = dataset.validation.observable(dataset.description.observables, &tail.observable)?;
+        let validation: Vec<f64> = validation.collect();
         let samples = self.samples.iter().chain(std::iter::once(candidate));
         let values: Vec<Vec<f64>> = samples.map(|sample| sample.values.clone()).collect();
         Ok(TailJudge::new(&validation, &values, tail.above))

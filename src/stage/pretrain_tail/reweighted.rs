@@ -3,7 +3,8 @@
 use super::{Method, PretrainTail, Start};
 use crate::{
     model::{
-        Derived, Discriminator, Model, Network, StoredModel, Weights, architecture, freeze::freeze, ratio::log_ratios,
+        Derived, Discriminator, Model, Network, Rows, StoredModel, Weights, architecture, freeze::freeze,
+        ratio::log_ratios,
     },
     stage::{
         Context, Metrics, StageError,
@@ -46,13 +47,13 @@ pub(super) fn train(
         ("weights.effective_share".to_owned(), weights.effective_share()),
         ("weights.kept_share".to_owned(), weights.kept_share()),
     ]);
-    if let Some(in_tail) = description.in_tail(&material.dataset.train)? {
+    if let Some(in_tail) = description.are_in_tail(&material.dataset.train)? {
         let tail = weights.weights.iter().zip(in_tail).filter(|(_, in_tail)| *in_tail).map(|(weight, _)| weight);
         metrics.insert("weights.tail_mass".to_owned(), tail.sum());
     }
 
     let strata = Strata::weighted(&weights.weights, batch);
-    let reals = Reals::new(derived.append(description, &material.encoded)?, derived.flips(description), strata);
+    let reals = Reals::new(material.seen(derived)?, derived.flips(description), strata);
     let dropout = context.streams.stream("discriminator dropout");
     let loss = Loss::from(&stage.loss);
     let adversary = Adversary::new(&discriminator, loss, &stage.optimizer, steps, &material.device, dropout);
@@ -114,13 +115,12 @@ fn ratios(
     let model = Model::new(like, context.device)?;
     let pool = model.sample_encoded(2 * material.dataset.train.len(), &mut context.streams.stream("pool"))?;
     let held_out = model.sample_encoded(validation.len(), &mut context.streams.stream("held out"))?;
-    let drawn = |encoded: &[f32]| -> Result<Reals, StageError> {
-        let rows = derived.append(description, encoded)?;
+    let drawn = |rows: Rows| {
         let strata = Strata::all(rows.len(), stage.batch.get());
-        Ok(Reals::new(rows, derived.flips(description), strata))
+        Reals::new(rows, derived.flips(description), strata)
     };
-    let (reals, fakes) = (drawn(&material.encoded)?, drawn(&pool)?);
-    let validation = derived.append(description, &description.coordinates.encode(validation)?)?;
+    let (reals, fakes) = (drawn(material.seen(derived)?), drawn(derived.append(description, &pool)?));
+    let validation = derived.append(description, &description.coordinates.encode(&validation.table()?)?)?;
     let layers = architecture::discriminator(&DiscriminatorConfig::default(), reals.rows().width);
     let net = Weights::fresh(layers, &mut context.streams.stream("classifier"));
     let classifier = Discriminator { derived: derived.clone(), net };
