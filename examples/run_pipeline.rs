@@ -32,6 +32,7 @@ fn main() -> anyhow::Result<()> {
     for stage in Plan::make(&pipeline, &store, &[], &[])?.stages {
         let why = match &stage.state {
             StageState::Cached { key, .. } => format!("is cached as {}", key.digest().short()),
+            StageState::Elsewhere { key, .. } => format!("is pulled as {}", key.digest().short()),
             StageState::Run { why, .. } => format!("runs: {}", in_words(why)),
             StageState::DependsOn { stages, .. } => format!("depends on {}", stages.join(", ")),
         };
@@ -46,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         device: DeviceName::default(),
         worker,
         lock: None,
+        sharing: None,
         checkpoint_every: std::time::Duration::from_secs(10),
         stop: Arc::new(AtomicUsize::new(0)),
         argv: env::args().collect(),

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod plan;
+pub mod remote;
 pub mod report;
 pub mod rng;
 pub mod run;

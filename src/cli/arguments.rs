@@ -1,9 +1,13 @@
 //! Options that several verbs have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use pgan_pipe::{pipeline::Pipeline, store::Store};
+use pgan_pipe::{
+    pipeline::Pipeline,
+    remote::{Patience, Remote, Settings},
+    store::Store,
+};
 
 use super::Failure;
 
@@ -35,6 +39,45 @@ pub(super) struct CacheArgs {
 impl CacheArgs {
     pub(super) fn store(&self) -> Store {
         Store::at(&self.cache)
+    }
+}
+
+/// Which remote to use; by default the one of `pgan.toml`.
+#[derive(Args)]
+pub(super) struct RemoteArgs {
+    /// A folder, s3://BUCKET/PREFIX, gs://…, az://… or http(s)://…; by default the one that pgan.toml names
+    #[arg(long, value_name = "URL|DIR", env = "PGAN_REMOTE", hide_env_values = true)]
+    pub(super) remote: Option<String>,
+}
+
+impl RemoteArgs {
+    /// The settings for a pipeline, if a remote is named anywhere.
+    pub(super) fn settings(&self, pipeline: &Path) -> Result<Option<Settings>, Failure> {
+        let given = self.remote.as_deref().filter(|text| !text.is_empty());
+        Ok(Settings::find(pipeline, given)?)
+    }
+}
+
+/// Which remote to use, or none.
+#[derive(Args)]
+pub(super) struct MaybeRemoteArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// Use no remote
+    #[arg(long)]
+    no_remote: bool,
+}
+
+impl MaybeRemoteArgs {
+    pub(super) fn settings(&self, pipeline: &Path) -> Result<Option<Settings>, Failure> {
+        if self.no_remote { Ok(None) } else { self.remote.settings(pipeline) }
+    }
+
+    /// The remote with its settings, ready for a run.
+    pub(super) fn connect(&self, pipeline: &Path) -> Result<Option<(Remote, Settings)>, Failure> {
+        let Some(settings) = self.settings(pipeline)? else { return Ok(None) };
+        let remote = Remote::connect(&settings, Patience::of_run(settings.timeout))?;
+        Ok(Some((remote, settings)))
     }
 }
 

@@ -8,10 +8,12 @@ use serde_json::json;
 
 mod gc;
 mod get;
+mod share;
 mod tag;
 
 use gc::Gc;
 use get::Get;
+use share::{Pull, Push};
 use tag::Tag;
 
 use super::{
@@ -34,6 +36,10 @@ pub(super) enum Cache {
     Tag(Tag),
     /// Put the files of a stage's result into a folder
     Get(Get),
+    /// Give the results of a pipeline to a remote
+    Push(Push),
+    /// Take the results of a pipeline from a remote
+    Pull(Pull),
 }
 
 #[derive(Args)]
@@ -74,6 +80,8 @@ impl Cache {
             | Self::Gc(Gc { options, .. })
             | Self::Tag(Tag { options, .. }) => options,
             Self::Get(get) => return get.run(),
+            Self::Push(push) => return push.run(),
+            Self::Pull(pull) => return pull.run(),
         };
         let folder = &options.cache.cache;
         if !options.json && !folder.exists() {
@@ -86,6 +94,8 @@ impl Cache {
             Self::Verify(options) => options.verify(),
             Self::Tag(tag) => tag.run(),
             Self::Get(get) => get.run(),
+            Self::Push(push) => push.run(),
+            Self::Pull(pull) => pull.run(),
         }
     }
 }

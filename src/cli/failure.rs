@@ -1,11 +1,12 @@
 //! What can go wrong in a verb, and the exit code that it ends with.
 
-use std::{io, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use anyhow::anyhow;
 use pgan_pipe::{
     pipeline::{Pipeline, PipelineError},
     plan::{LockError, PlanError},
+    remote::RemoteError,
     run::RunError,
     store::StoreError,
 };
@@ -22,6 +23,8 @@ pub(super) const IO: u8 = 3;
 pub(super) const STALE: u8 = 4;
 /// Corruption was found.
 pub(super) const CORRUPT: u8 = 5;
+/// A remote is out of reach, or refuses.
+pub(super) const REMOTE: u8 = 6;
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug)]
@@ -46,6 +49,11 @@ impl Failure {
         error.into()
     }
 
+    /// Whether it is the remote that is at fault, and could be left aside.
+    pub(super) fn is_of_remote(&self) -> bool {
+        self.code == REMOTE
+    }
+
     pub(super) fn message(code: u8, message: impl std::fmt::Display) -> Self {
         Self::new(code, anyhow!("{message}"))
     }
@@ -60,6 +68,12 @@ impl Failure {
             _ => say(&format!("error: {}", chain(&self.error))),
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(&self.error))
     }
 }
 
@@ -107,6 +121,24 @@ impl From<LockError> for Failure {
             LockError::NotCached { .. } => STALE,
         };
         Self::new(code, error)
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        let code = of_remote(&error);
+        Self::new(code, error)
+    }
+}
+
+/// The exit code of trouble with a remote.
+pub(super) fn of_remote(error: &RemoteError) -> u8 {
+    match error {
+        RemoteError::Address { .. } | RemoteError::Settings { .. } | RemoteError::ReadOnly { .. } => INVALID,
+        RemoteError::Io { .. } | RemoteError::Store(_) | RemoteError::Runtime { .. } => IO,
+        RemoteError::Trouble { .. } | RemoteError::Absent { .. } | RemoteError::Exists { .. } => REMOTE,
+        RemoteError::Spoiled { .. } | RemoteError::BadRecord { .. } | RemoteError::CorruptedHere { .. } => CORRUPT,
+        RemoteError::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(REMOTE),
     }
 }
 

@@ -11,6 +11,7 @@ mod arguments;
 mod cache;
 mod check;
 mod devices;
+mod elsewhere;
 mod export;
 mod failure;
 mod graph;
@@ -22,6 +23,7 @@ mod results;
 mod run;
 mod sample;
 mod show;
+mod signals;
 mod status;
 mod text;
 mod worker;
@@ -40,7 +42,7 @@ Examples:
   pgan-pipe sample pipeline.yaml boosted -n 100000 -o events.parquet
 
 Exit codes: 0 done; 1 a stage failed; 2 invalid usage or pipeline; 3 store or I/O trouble; 4 out of date
-(with --exit-code); 5 corruption found; 130, 143 stopped by a signal.";
+(with --exit-code); 5 corruption found; 6 remote trouble; 130, 143 stopped by a signal.";
 
 /// Declarative pipelines that boost the tails of generative models.
 #[derive(Parser)]

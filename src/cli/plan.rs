@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use pgan_pipe::{
-    pipeline::Pipeline,
     plan::{Plan as Made, PlannedStage, Reason, StageState},
     store::Store,
 };
@@ -12,10 +11,11 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs},
+    elsewhere,
     failure::STALE,
     output::{print, print_json},
-    text::{columns, several},
+    text::{bytes, columns, several},
 };
 
 #[derive(Args)]
@@ -30,18 +30,19 @@ pub(super) struct Plan {
     force: Vec<String>,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    remote: MaybeRemoteArgs,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-    /// End with code 4 if anything would run
+    /// End with code 4 if anything would run or be pulled
     #[arg(long)]
     exit_code: bool,
 }
 
 impl Plan {
     pub(super) fn run(&self) -> Outcome {
-        let pipeline = self.pipeline.load()?;
-        let plan = show(&pipeline, &self.cache.store(), &self.targets, &self.force, self.json)?;
+        let plan = show(&self.pipeline, &self.cache.store(), &self.targets, &self.force, &self.remote, self.json)?;
         let stale = self.exit_code && !plan.up_to_date();
         Ok(if stale { ExitCode::from(STALE) } else { ExitCode::SUCCESS })
     }
@@ -49,13 +50,14 @@ impl Plan {
 
 /// Makes a plan and prints it.
 pub(super) fn show(
-    pipeline: &Pipeline,
+    pipeline: &PipelineArgs,
     store: &Store,
     targets: &[String],
     force: &[String],
+    remote: &MaybeRemoteArgs,
     json: bool,
 ) -> Result<Made, Failure> {
-    let plan = Made::make(pipeline, store, targets, force).map_err(|error| Failure::of_plan(pipeline, error))?;
+    let plan = elsewhere::plan(&pipeline.load()?, &pipeline.file, store, (targets, force), remote)?;
     if json {
         print_json(lines(&plan))?;
     } else {
@@ -64,14 +66,15 @@ pub(super) fn show(
     Ok(plan)
 }
 
-/// Names of the stages that are cached, that run, and that depend on those.
-fn groups(plan: &Made) -> [Vec<&str>; 3] {
-    let mut groups = [const { Vec::new() }; 3];
+/// Names of the stages that are cached, that are pulled, that run, and that depend on those.
+fn groups(plan: &Made) -> [Vec<&str>; 4] {
+    let mut groups = [const { Vec::new() }; 4];
     for stage in &plan.stages {
         let group = match stage.state {
             StageState::Cached { .. } => 0,
-            StageState::Run { .. } => 1,
-            StageState::DependsOn { .. } => 2,
+            StageState::Elsewhere { .. } => 1,
+            StageState::Run { .. } => 2,
+            StageState::DependsOn { .. } => 3,
         };
         groups[group].push(stage.name.as_str());
     }
@@ -82,6 +85,9 @@ fn text(plan: &Made) -> String {
     let row = |stage: &PlannedStage| {
         let (word, why) = match &stage.state {
             StageState::Cached { key, .. } => ("cached", key.digest().short()),
+            StageState::Elsewhere { key, record } => {
+                ("pull", format!("{}, {} from the remote", key.digest().short(), bytes(record.size())))
+            }
             StageState::Run { why, .. } => ("run", reasons(why)),
             StageState::DependsOn { stages, why } => {
                 let on = format!("on {}", several(stages));
@@ -90,11 +96,13 @@ fn text(plan: &Made) -> String {
         };
         [word.to_owned(), stage.name.clone(), stage.kind.to_owned(), why]
     };
-    let [cached, run, depends] = groups(plan).map(|group| group.len());
+    let [cached, pull, run, depends] = groups(plan).map(|group| group.len());
+    let pulled = if pull > 0 { format!("{pull} to pull, ") } else { String::new() };
     let summary = match (run, depends) {
-        (0, 0) => format!("up to date: all {cached} cached"),
-        (_, 0) => format!("{run} to run, {cached} cached"),
-        _ => format!("{run} to run, {depends} depending on them, {cached} cached"),
+        (0, 0) if pull == 0 => format!("up to date: all {cached} cached"),
+        (0, 0) => format!("{pulled}{cached} cached"),
+        (_, 0) => format!("{run} to run, {pulled}{cached} cached"),
+        _ => format!("{run} to run, {depends} depending on them, {pulled}{cached} cached"),
     };
     columns(&plan.stages.iter().map(row).collect::<Vec<_>>()) + &summary
 }
@@ -109,6 +117,10 @@ fn lines(plan: &Made) -> Vec<serde_json::Value> {
         StageState::Cached { key, .. } => {
             json!({"event": "stage_planned", "stage": stage.name, "kind": stage.kind, "state": "cached", "key": key})
         }
+        StageState::Elsewhere { key, record } => json!({
+            "event": "stage_planned", "stage": stage.name, "kind": stage.kind, "state": "pull", "key": key,
+            "bytes": record.size()
+        }),
         StageState::Run { key, why } => json!({
             "event": "stage_planned", "stage": stage.name, "kind": stage.kind, "state": "run", "key": key, "why": why
         }),
@@ -117,9 +129,10 @@ fn lines(plan: &Made) -> Vec<serde_json::Value> {
             "depends_on": stages, "why": why
         }),
     };
-    let [cached, run, depends] = groups(plan);
+    let [cached, pull, run, depends] = groups(plan);
     let last = json!({
-        "event": "plan_finished", "up_to_date": plan.up_to_date(), "cached": cached, "run": run, "depends_on": depends
+        "event": "plan_finished", "up_to_date": plan.up_to_date(), "cached": cached, "pull": pull, "run": run,
+        "depends_on": depends
     });
     plan.stages.iter().map(line).chain([last]).collect()
 }

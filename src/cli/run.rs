@@ -1,14 +1,6 @@
 //! `run`: runs what is needed.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
@@ -16,22 +8,19 @@ use pgan_pipe::{
     device::DeviceName,
     pipeline::{ByteSize, Pipeline},
     plan::{Lock, Plan},
-    run::{Capacity, RunError, RunOptions, run},
+    run::{Capacity, RunError, RunOptions, Sharing, run},
     store::Store,
-};
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    flag,
 };
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs},
     failure::{IO, STAGE},
     output::say,
     plan,
     progress::{self, Verbosity},
     results,
+    signals::stop_on_signals,
 };
 
 const EXAMPLES: &str = "\
@@ -78,6 +67,8 @@ pub(super) struct Run {
     keep_going: bool,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    remote: MaybeRemoteArgs,
     /// Print one JSON object a line on standard output; text for people goes to standard error
     #[arg(long)]
     json: bool,
@@ -100,12 +91,12 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(&self) -> Outcome {
-        let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
         if self.only_plan {
-            plan::show(&pipeline, &store, &self.targets, &self.force, self.json)?;
+            plan::show(&self.pipeline, &store, &self.targets, &self.force, &self.remote, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        let pipeline = self.pipeline.load()?;
         let options = self.options()?;
         let mut reporter = progress::reporter(self.verbosity(), self.json);
         let summary = run(&pipeline, &store, &options, &mut |event| reporter.event(event));
@@ -152,6 +143,11 @@ impl Run {
             device: self.device,
             worker,
             lock: self.locked.then(|| Lock::read(&self.pipeline.file)).transpose()?,
+            sharing: self.remote.connect(&self.pipeline.file)?.map(|(remote, settings)| Sharing {
+                remote,
+                push: settings.push,
+                timeout: settings.timeout,
+            }),
             checkpoint_every: self.checkpoint_every,
             stop: stop_on_signals().context("cannot listen to signals").map_err(trouble)?,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
@@ -171,16 +167,4 @@ impl Run {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "not a time; write 10 or 0.5, for example".to_owned())
-}
-
-/// The first SIGINT or SIGTERM asks the run to stop, the second one ends the program.
-fn stop_on_signals() -> std::io::Result<Arc<AtomicUsize>> {
-    let stop = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
-        let again = Arc::new(AtomicBool::new(false));
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
-        flag::register(signal, again)?;
-        flag::register_usize(signal, Arc::clone(&stop), usize::try_from(signal).unwrap_or(1))?;
-    }
-    Ok(stop)
 }

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use pgan_pipe::{
-    plan::{Plan, PlannedStage, StageState},
+    plan::{PlannedStage, StageState},
     store::{Mark, Store, Work},
 };
 use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs},
+    elsewhere,
     failure::STALE,
     output::{print, print_json},
     plan::reasons,
@@ -24,6 +25,8 @@ pub(super) struct Status {
     pipeline: PipelineArgs,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    remote: MaybeRemoteArgs,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -36,7 +39,7 @@ impl Status {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
-        let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
+        let plan = elsewhere::plan(&pipeline, &self.pipeline.file, &store, (&[], &[]), &self.remote)?;
         let states: Vec<State<'_>> =
             plan.stages.iter().map(|stage| State::of(stage, &store)).collect::<Result<_, _>>()?;
         if self.json {
@@ -57,7 +60,10 @@ struct State<'a> {
 
 impl<'a> State<'a> {
     fn of(stage: &'a PlannedStage, store: &Store) -> Result<Self, Failure> {
-        let work = if let StageState::Run { key, .. } = &stage.state { store.work(*key)? } else { Work::Idle };
+        let work = match &stage.state {
+            StageState::Run { key, .. } | StageState::Elsewhere { key, .. } => store.work(*key)?,
+            StageState::Cached { .. } | StageState::DependsOn { .. } => Work::Idle,
+        };
         Ok(Self { stage, work })
     }
 
@@ -67,7 +73,8 @@ impl<'a> State<'a> {
             (StageState::DependsOn { .. }, _) => "waiting",
             (_, Work::Running(..)) => "running",
             (_, Work::Interrupted(_)) => "interrupted",
-            (_, Work::Idle) => "to run",
+            (StageState::Elsewhere { .. }, Work::Idle) => "to pull",
+            (StageState::Run { .. }, Work::Idle) => "to run",
         }
     }
 
@@ -82,6 +89,9 @@ impl<'a> State<'a> {
                 format!("{holder}{}", mark.as_ref().map_or_else(String::new, |mark| format!(", {}", at(mark))))
             }
             (_, Work::Interrupted(mark)) => at(mark),
+            (StageState::Elsewhere { record, .. }, Work::Idle) => {
+                format!("{}, {}, on the remote", bytes(record.size()), since(&record.provenance.started))
+            }
             (StageState::Run { why, .. }, Work::Idle) => reasons(why),
         };
         [self.word().to_owned(), self.stage.name.clone(), self.stage.kind.to_owned(), detail]
@@ -93,7 +103,7 @@ impl<'a> State<'a> {
             "state": self.word().replace(' ', "_"),
         });
         match &self.stage.state {
-            StageState::Cached { key, .. } => line["key"] = json!(key),
+            StageState::Cached { key, .. } | StageState::Elsewhere { key, .. } => line["key"] = json!(key),
             StageState::Run { key, why } => {
                 line["key"] = json!(key);
                 line["why"] = json!(why);

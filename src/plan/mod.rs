@@ -62,6 +62,13 @@ pub enum StageState {
         /// The record of its result.
         record: Arc<Record>,
     },
+    /// Its result is not in the store, but a record of it is elsewhere, from where a run takes it.
+    Elsewhere {
+        /// Its key.
+        key: CacheKey,
+        /// The record there.
+        record: Arc<Record>,
+    },
     /// It runs.
     Run {
         /// Its key.
@@ -77,6 +84,9 @@ pub enum StageState {
         why: Vec<Reason>,
     },
 }
+
+/// Results that lie elsewhere: gives the records of those of the keys that are there.
+pub type Elsewhere<'a> = dyn FnMut(&[CacheKey]) -> BTreeMap<CacheKey, Arc<Record>> + 'a;
 
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +141,18 @@ pub enum PlanError {
 impl Plan {
     /// Plans the targets and all that they need; everything if `targets` is empty. The stages in `force` run even if cached.
     pub fn make(pipeline: &Pipeline, store: &Store, targets: &[String], force: &[String]) -> Result<Self, PlanError> {
+        Self::make_with(pipeline, store, targets, force, &mut |_| BTreeMap::new())
+    }
+
+    /// Plans as [`make`](Self::make) does, with results that lie elsewhere. What is there is asked for several times: some keys depend
+    /// on what was given before.
+    pub fn make_with(
+        pipeline: &Pipeline,
+        store: &Store,
+        targets: &[String],
+        force: &[String],
+        elsewhere: &mut Elsewhere<'_>,
+    ) -> Result<Self, PlanError> {
         let order = order::order(pipeline, targets, force)?;
         let history = History::new(store, &pipeline.name);
         let mut planner = Planner { pipeline, store, force, history, artifacts: BTreeMap::new() };
@@ -143,9 +165,10 @@ impl Plan {
             } else {
                 generation.par_iter().with_min_len(SIDE_BY_SIDE).map(find).collect()
             };
+            let mut found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+            look_elsewhere(&mut found, elsewhere);
             for (position, state) in generation.into_iter().zip(found) {
-                let state = state?;
-                if let StageState::Cached { record, .. } = &state {
+                if let StageState::Cached { record, .. } | StageState::Elsewhere { record, .. } = &state {
                     planner.artifacts.insert(order.stages[position].index, record.artifact());
                 }
                 states[position] = Some(state);
@@ -237,6 +260,24 @@ impl Planner<'_> {
             Found::Absent => self.history.why(declared, key, &material),
         };
         Ok(StageState::Run { key, why: with_force(forced, why) })
+    }
+}
+
+/// Takes the place of those stages' states that run although their results lie elsewhere.
+fn look_elsewhere(states: &mut [StageState], elsewhere: &mut Elsewhere<'_>) {
+    let wanted = |state: &StageState| match state {
+        StageState::Run { key, why } if !why.contains(&Reason::Forced) => Some(*key),
+        _ => None,
+    };
+    let keys: Vec<CacheKey> = states.iter().filter_map(wanted).collect();
+    if keys.is_empty() {
+        return;
+    }
+    let records = elsewhere(&keys);
+    for state in states {
+        if let Some((key, record)) = wanted(state).and_then(|key| Some((key, records.get(&key)?))) {
+            *state = StageState::Elsewhere { key, record: Arc::clone(record) };
+        }
     }
 }
 

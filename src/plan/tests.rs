@@ -95,6 +95,7 @@ fn told(plan: &Plan) -> Vec<String> {
         .iter()
         .map(|stage| match &stage.state {
             StageState::Cached { .. } => format!("{}: cached", stage.name),
+            StageState::Elsewhere { .. } => format!("{}: elsewhere", stage.name),
             StageState::Run { why, .. } => format!("{}: run ({})", stage.name, join(why)),
             StageState::DependsOn { stages, why } => {
                 format!("{}: after {} ({})", stage.name, stages.join(" "), join(why))

@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{key::CacheKey, plan::Reason, stage::Metrics};
 
+/// Where a result comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The remote.
+    Remote,
+}
+
 /// Something that happened in a run: one JSON object a line with `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -61,6 +69,35 @@ pub enum Event {
         stage: String,
         /// Its key.
         key: CacheKey,
+        /// Where it has just come from, if not from an earlier run here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Origin>,
+    },
+    /// The stage's result is being pulled from the remote.
+    StagePulling {
+        /// The stage's name.
+        stage: String,
+        /// Its key.
+        key: CacheKey,
+        /// The size of its files.
+        bytes: u64,
+    },
+    /// The stage's result is on the remote.
+    StagePushed {
+        /// The stage's name.
+        stage: String,
+        /// Its key.
+        key: CacheKey,
+    },
+    /// All stages are done, and results are still on their way to the remote.
+    RemoteWaiting {
+        /// How many.
+        results: usize,
+    },
+    /// Something is wrong with the remote; the run goes on without it.
+    RemoteTrouble {
+        /// What, and what to do.
+        message: String,
     },
     /// The stage ran and its result is stored.
     StageFinished {

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, Scope},
     time::{Duration, Instant},
@@ -14,15 +14,18 @@ use std::{
 use petgraph::{Direction::Outgoing, graph::NodeIndex};
 
 use super::{
-    Event, RunError, RunOptions, Summary,
+    Event, Origin, RunError, RunOptions, Summary,
     budget::{Budget, Demand, Grant},
+    sharing::Share,
     stage::{Ending, Report, Shared, Task},
 };
 use crate::{
     device::DeviceName,
     digest::Digest,
+    key::CacheKey,
     pipeline::Pipeline,
     plan::{History, Plan, Reason, StageState, declared_material, key_of},
+    remote::{RemoteError, Sending},
     store::{Found, Holder, Lookup, Record, Slot, Store},
 };
 
@@ -69,6 +72,8 @@ struct Executor<'a> {
     repairs: BTreeMap<usize, Vec<Reason>>,
     budget: Budget,
     running: usize,
+    /// Results on their way to the remote.
+    giving: usize,
     /// No stage starts any more.
     halted: bool,
     error: Option<RunError>,
@@ -86,7 +91,8 @@ pub(super) fn execute(
 ) -> Result<Summary, RunError> {
     let clock = Instant::now();
     let (kill, intact) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
-    let shared = Shared { pipeline, store, options, auto, kill, intact };
+    let share = Share::new(options.sharing.as_ref());
+    let shared = Shared { pipeline, store, options, auto, kill, share, intact };
     let mut executor = Executor {
         shared: &shared,
         plan,
@@ -96,6 +102,7 @@ pub(super) fn execute(
         repairs: BTreeMap::new(),
         budget: Budget::new(options.capacity),
         running: 0,
+        giving: 0,
         halted: false,
         error: None,
         on_event,
@@ -117,16 +124,17 @@ impl<'a> Executor<'a> {
         for (position, stage) in self.plan.stages.iter().enumerate() {
             // One whose input contradicts the lock is cancelled.
             if let (StageState::Cached { record, .. }, Phase::Waiting) = (&stage.state, &self.phases[position]) {
-                self.cached(position, record.clone());
+                self.cached(position, record.clone(), None);
             }
         }
     }
 
-    fn cached(&mut self, position: usize, record: Arc<Record>) {
+    fn cached(&mut self, position: usize, record: Arc<Record>, from: Option<Origin>) {
         if self.contradicts_lock(position, &record) {
             return;
         }
-        (self.on_event)(&Event::StageCached { stage: self.plan.stages[position].name.clone(), key: record.key });
+        let stage = self.plan.stages[position].name.clone();
+        (self.on_event)(&Event::StageCached { stage, key: record.key, from });
         self.phases[position] = Phase::Done { record, ran: false };
     }
 
@@ -147,7 +155,11 @@ impl<'a> Executor<'a> {
             while self.running > 0 || self.waits_for_others() {
                 match reports.recv_timeout(LOOK) {
                     Ok(Report::Event(event)) => (self.on_event)(&event),
+                    Ok(Report::Given { stage, key, result }) => self.given(stage, key, result),
                     Ok(Report::Ended(position, ending)) => {
+                        if let Ok(Ending::Ran(record)) = &ending {
+                            self.give(position, record, &sender);
+                        }
                         self.end(position, ending);
                         self.start_ready(scope, &sender);
                     }
@@ -157,6 +169,33 @@ impl<'a> Executor<'a> {
                 self.heed_stop();
             }
         });
+        self.wait_for_remote(&reports);
+    }
+
+    /// Has a result given to the remote behind the run's back.
+    fn give(&mut self, position: usize, record: &Arc<Record>, reports: &Sender<Report>) {
+        let Shared { share, store, .. } = self.shared;
+        self.giving += usize::from(share.give(store, record, &self.plan.stages[position].name, reports));
+    }
+
+    fn given(&mut self, stage: String, key: CacheKey, result: Result<Sending, RemoteError>) {
+        self.giving -= 1;
+        self.shared.share.given(stage, key, result, &mut |event| (self.on_event)(&event));
+    }
+
+    /// Waits for what is still being given to the remote, unless the run stops or the remote does nothing.
+    fn wait_for_remote(&mut self, reports: &Receiver<Report>) {
+        let share = &self.shared.share;
+        let mut patience = share.patience();
+        if self.giving > 0 {
+            (self.on_event)(&Event::RemoteWaiting { results: self.giving });
+        }
+        while self.giving > 0 && self.shared.options.stop.load(Ordering::Relaxed) == 0 && !patience.is_over() {
+            if let Ok(Report::Given { stage, key, result }) = reports.recv_timeout(LOOK) {
+                self.given(stage, key, result);
+            }
+        }
+        share.tell_behind(&mut |event| (self.on_event)(&event));
     }
 
     fn heed_stop(&mut self) {
@@ -243,7 +282,7 @@ impl<'a> Executor<'a> {
         let (store, key) = (self.shared.store, task.key);
         match if task.forced { store.claim(key) } else { store.lookup(key) } {
             Ok(Lookup::Miss(slot)) => return Some(slot),
-            Ok(Lookup::Hit(record)) => self.cached(position, record),
+            Ok(Lookup::Hit(record)) => self.cached(position, record, None),
             Ok(Lookup::Busy(holder)) => {
                 let known = busy.as_ref().is_some_and(|busy| busy.holder == holder);
                 let event =
@@ -292,7 +331,7 @@ impl<'a> Executor<'a> {
         let key = key_of(declared, &material)?;
         let forced = options.force.contains(&planned.name);
         if !forced && let Found::Complete(record) = store.find(key)? {
-            self.cached(position, record);
+            self.cached(position, record, None);
             return Ok(None);
         }
         let why = match (self.repairs.get(&position), &planned.state) {
@@ -314,6 +353,9 @@ impl<'a> Executor<'a> {
         match ending {
             Ok(Ending::Ran(record)) if self.contradicts_lock(position, &record) => {}
             Ok(Ending::Ran(record)) => self.phases[position] = Phase::Done { record, ran: true },
+            Ok(Ending::Pulled(record)) => {
+                self.cached(position, record, Some(Origin::Remote));
+            }
             Ok(Ending::Damaged(producers)) => self.repair(position, producers),
             Ok(Ending::Failed { message, log }) => {
                 let stage = self.plan.stages[position].name.clone();

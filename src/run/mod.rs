@@ -27,11 +27,13 @@ mod event;
 mod executor;
 mod process;
 mod protocol;
+mod sharing;
 mod stage;
 mod worker;
 
 pub use budget::Capacity;
-pub use event::Event;
+pub use event::{Event, Origin};
+pub use sharing::Sharing;
 pub use worker::{WorkerEnd, worker};
 
 /// How to run a pipeline.
@@ -51,6 +53,8 @@ pub struct RunOptions {
     pub worker: PathBuf,
     /// What the pipeline and its results must be, or else the run fails.
     pub lock: Option<Lock>,
+    /// Where results are taken from before stages run, and given to afterwards.
+    pub sharing: Option<Sharing>,
     /// The time between two checkpoints of a stage that trains.
     pub checkpoint_every: Duration,
     /// The number of the signal that asks the run to stop; 0 for none.

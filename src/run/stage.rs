@@ -17,6 +17,7 @@ use super::{
     budget::Grant,
     process::{Heard, Process, obituary},
     protocol::{Failure, Job, Message},
+    sharing::{Share, Taken},
 };
 use crate::{
     device::DeviceName,
@@ -24,6 +25,7 @@ use crate::{
     key::{CacheKey, KeyMaterial},
     pipeline::{ByteSize, Declared, Pipeline, Timeout},
     plan::{Reason, named_metrics},
+    remote::{RemoteError, Sending, Watch},
     stage::{Artifact, Metrics},
     store::{Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
 };
@@ -47,6 +49,8 @@ pub(super) struct Shared<'a> {
     pub(super) auto: DeviceName,
     /// Set when the run stops: workers are killed.
     pub(super) kill: AtomicBool,
+    /// The remote.
+    pub(super) share: Share<'a>,
     /// Objects that this run has read in full and found intact.
     pub(super) intact: Mutex<BTreeSet<Digest>>,
 }
@@ -69,12 +73,20 @@ pub(super) struct Task {
 pub(super) enum Report {
     Event(Event),
     Ended(usize, Result<Ending, RunError>),
+    /// A result is on the remote, or is not.
+    Given {
+        stage: String,
+        key: CacheKey,
+        result: Result<Sending, RemoteError>,
+    },
 }
 
 /// How a stage ended.
 pub(super) enum Ending {
     /// It ran, and its result is stored.
     Ran(Arc<Record>),
+    /// Its result came from the remote, and is stored.
+    Pulled(Arc<Record>),
     /// Files of its inputs are corrupted, and were set aside: these stages (by position) must run again.
     Damaged(BTreeMap<usize, Vec<Reason>>),
     /// It failed.
@@ -116,6 +128,14 @@ enum Worked {
 
 impl Running<'_> {
     fn perform(&self, slot: Slot) -> Result<Ending, RunError> {
+        match self.pull() {
+            Taken::Result(record) => {
+                slot.settle();
+                return Ok(Ending::Pulled(record));
+            }
+            Taken::Stopped => return Ok(Ending::Stopped),
+            Taken::Nothing => {}
+        }
         let damaged = self.damaged_inputs()?;
         if !damaged.is_empty() {
             slot.release();
@@ -167,6 +187,16 @@ impl Running<'_> {
             metrics: named_metrics(&self.declared.models, &committed.record.metrics),
         });
         Ok(Ending::Ran(Arc::new(committed.record)))
+    }
+
+    /// Takes the result from the remote, unless the stage is to run in any case.
+    fn pull(&self) -> Taken {
+        if self.task.forced {
+            return Taken::Nothing;
+        }
+        let mut watch = Watch { stop: &self.shared.options.stop, on_progress: &mut |_| {} };
+        let Shared { share, store, .. } = self.shared;
+        share.take(store, self.task.key, &self.declared.name, &mut watch, &mut |event| self.tell(event))
     }
 
     fn tell(&self, event: Event) {

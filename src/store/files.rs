@@ -31,8 +31,16 @@ fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", folder))
 }
 
+/// Makes a file read-only and syncs it.
+pub(super) fn protect(file: &Path) -> Result<(), StoreError> {
+    let metadata = fs::symlink_metadata(file).map_err(StoreError::io("read", file))?;
+    let read_only = Permissions::from_mode(metadata.permissions().mode() & 0o555 | 0o400);
+    fs::set_permissions(file, read_only).map_err(StoreError::io("protect", file))?;
+    File::open(file).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", file))
+}
+
 /// Renames a synced file of `tmp` to its place, which may hold an older one.
-fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(super) fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
     let folder = to.parent().unwrap_or(Path::new("."));
     ensure_folder(folder)?;
     fs::rename(from, to).map_err(StoreError::io("write", to))?;
@@ -50,16 +58,14 @@ impl Store {
             let reason = "a stage may leave plain files only".to_owned();
             return Err(StoreError::NotStorable { path: file.to_owned(), reason });
         }
-        let read_only = Permissions::from_mode(metadata.permissions().mode() & 0o555 | 0o400);
-        fs::set_permissions(file, read_only).map_err(StoreError::io("protect", file))?;
+        protect(file)?;
         let digest = Digest::of_file(file).map_err(StoreError::io("read", file))?;
-        File::open(file).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", file))?;
         publish(file, &self.object(digest))?;
         Ok(Output { digest, size: metadata.len() })
     }
 
     /// Writes a small file so that it is there in full or not at all, also after a power cut.
-    pub(super) fn put_text(&self, to: &Path, text: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put_text(&self, to: &Path, text: &[u8]) -> Result<(), StoreError> {
         let tmp = self.write_tmp(text)?;
         tmp.as_file().sync_all().map_err(StoreError::io("sync", tmp.path()))?;
         publish(tmp.path(), to)?;
@@ -88,7 +94,7 @@ impl Store {
 }
 
 /// The file has been renamed: there is nothing left to delete under its old name.
-fn forget(file: tempfile::NamedTempFile) {
+pub(super) fn forget(file: tempfile::NamedTempFile) {
     let (_file, mut path) = file.into_parts();
     path.disable_cleanup(true);
 }

@@ -22,6 +22,7 @@ mod sealed;
 mod slot;
 mod sources;
 mod tags;
+mod take_in;
 mod take_out;
 
 pub use collect::{Collected, Keep};
@@ -57,7 +58,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Wraps an I/O error with what was being done, and where.
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }

@@ -92,18 +92,18 @@ pub fn artifact(outputs: &BTreeMap<String, Output>) -> Digest {
     Digest::of(text.as_bytes())
 }
 
-/// The version of the record files that this program writes and reads.
-const VERSION: u32 = 1;
-
 impl Record {
+    /// The version of the record files that this program writes and reads.
+    pub(crate) const VERSION: u32 = 1;
+
     /// The text of the record's file, which tells by itself whether it is as it was written.
     pub(super) fn to_text(&self) -> serde_json::Result<Vec<u8>> {
-        sealed::seal(VERSION, self)
+        sealed::seal(Self::VERSION, self)
     }
 
     /// Reads the text of a record's file; `None` if it is torn, altered, or of another version.
     pub fn from_text(text: &[u8]) -> Option<Self> {
-        sealed::open(VERSION, text)
+        sealed::open(Self::VERSION, text)
     }
 }
 

@@ -298,6 +298,11 @@ impl Slot {
         }
     }
 
+    /// Gives the right back because the result has come from elsewhere. What an earlier run left to go on from goes.
+    pub fn settle(self) {
+        self.store.clear_work(self.key);
+    }
+
     /// Gives up: the stage failed. The log stays, the progress goes.
     pub fn abandon(self) {
         let _ = fs::remove_file(self.work.join("progress.json"));

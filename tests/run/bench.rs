@@ -86,6 +86,7 @@ impl Bench {
             device: DeviceName::Cpu,
             worker: self.path("worker"),
             lock: None,
+            sharing: None,
             checkpoint_every: std::time::Duration::from_secs(10),
             stop: Arc::clone(&self.stop),
             argv: vec!["pgan-pipe".to_owned(), "run".to_owned()],

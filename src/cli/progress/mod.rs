@@ -7,6 +7,9 @@ use pgan_pipe::run::Event;
 mod json;
 mod plain;
 mod terminal;
+mod transfer;
+
+pub(in crate::cli) use transfer::Transfer;
 
 /// Receives the events of a run.
 pub(in crate::cli) trait Reporter {

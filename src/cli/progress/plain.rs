@@ -6,14 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pgan_pipe::run::Event;
+use pgan_pipe::run::{Event, Origin};
 
 use super::{Reporter, Verbosity, failure, finished};
 use crate::cli::{
     output::say,
     plan::reasons,
-    text::{number, seconds},
+    text::{bytes as in_words, count, number, seconds},
 };
+
+/// Less is pulled in a moment, in bytes.
+const WORTH_A_WORD: u64 = 10_000_000;
 
 pub(super) struct Plain {
     verbosity: Verbosity,
@@ -86,7 +89,19 @@ impl Reporter for Plain {
                 self.say(&format!("{stage}: goes on from step {step} of {steps}"));
             }
             Event::StageWaiting { stage, holder } => self.say(&format!("{stage}: waiting for {holder}")),
-            Event::StageCached { stage, .. } => self.say(&format!("{stage}: cached")),
+            Event::StageCached { stage, from: None, .. } => self.say(&format!("{stage}: cached")),
+            Event::StageCached { stage, from: Some(Origin::Remote), .. } => self.say(&format!("{stage}: pulled")),
+            Event::StagePulling { stage, bytes, .. } if *bytes > WORTH_A_WORD => {
+                self.say(&format!("{stage}: pulling {}", in_words(*bytes)));
+            }
+            Event::StagePushed { stage, .. } if self.verbosity == Verbosity::Verbose => {
+                self.say(&format!("{stage}: pushed"));
+            }
+            Event::StagePulling { .. } | Event::StagePushed { .. } => {}
+            Event::RemoteWaiting { results } => {
+                self.say(&format!("waiting for {} to be pushed", count(*results, "result")));
+            }
+            Event::RemoteTrouble { message } => say(&format!("warning: {message}")),
             Event::StageFinished { stage, seconds: took, .. } => {
                 self.say(&format!("{stage}: done in {}", seconds(*took)));
             }

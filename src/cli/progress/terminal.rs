@@ -6,7 +6,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use pgan_pipe::run::Event;
 
 use super::{Reporter, Verbosity, failure, finished, plain::values_in_words};
-use crate::cli::{output, plan::reasons, text::seconds};
+use crate::cli::{
+    output,
+    plan::reasons,
+    text::{bytes as in_words, count, seconds},
+};
 
 pub(super) struct Terminal {
     verbosity: Verbosity,
@@ -81,10 +85,25 @@ impl Reporter for Terminal {
                 bar.enable_steady_tick(Duration::from_millis(120));
                 self.bars.insert(stage.clone(), bar);
             }
-            Event::StageCached { stage, .. } => {
+            Event::StageCached { stage, from, .. } => {
                 self.remove(stage);
-                self.line("cached", 2, stage);
+                self.line(if from.is_some() { "pulled" } else { "cached" }, 2, stage);
             }
+            Event::StagePulling { stage, bytes, .. } => {
+                self.remove(stage);
+                let bar = self.display.add(Self::waiting(stage, format!("pulling {}", in_words(*bytes))));
+                bar.enable_steady_tick(Duration::from_millis(120));
+                self.bars.insert(stage.clone(), bar);
+            }
+            Event::StagePushed { stage, .. } => {
+                if self.verbosity == Verbosity::Verbose {
+                    self.line("pushed", 2, stage);
+                }
+            }
+            Event::RemoteWaiting { results } => {
+                self.line("pushing", 36, &format!("{} to the remote", count(*results, "result")));
+            }
+            Event::RemoteTrouble { message } => self.line("warning", 33, message),
             Event::StageFinished { stage, seconds: took, .. } => {
                 self.remove(stage);
                 self.line("done", 32, &format!("{stage} in {}", seconds(*took)));

@@ -1,0 +1,171 @@
+//! Where a remote is. An address never holds a credential: one that does is refused, and not repeated.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use object_store::path::Path as ObjectPath;
+use url::Url;
+
+use super::RemoteError;
+
+/// Where a remote is: a folder, a bucket or a web address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Folder(PathBuf),
+    S3(Url),
+    Gcs(Url),
+    Azure(Url),
+    Http(Url),
+}
+
+impl Address {
+    /// Reads an address: a URL, or a path that is taken from `folder` if it is relative.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, RemoteError> {
+        let text = text.trim();
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return match text {
+                "" => Err(RemoteError::address("a remote needs an address", SCHEMES)),
+                path => Ok(Self { place: Place::Folder(folder.join(path)) }),
+            };
+        };
+        if scheme == "file" {
+            let folder = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
+            let folder =
+                folder.ok_or_else(|| RemoteError::address("this `file://` URL names no folder here", SCHEMES))?;
+            return Ok(Self { place: Place::Folder(folder) });
+        }
+        let kind = match scheme {
+            "s3" | "s3a" => Place::S3,
+            "gs" => Place::Gcs,
+            "az" | "azure" | "abfs" | "abfss" => Place::Azure,
+            "http" | "https" => Place::Http,
+            _ => {
+                let shown: String = scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
+                return Err(RemoteError::address(format!("`{shown}://` is no kind of remote"), SCHEMES));
+            }
+        };
+        let url = Url::parse(text).map_err(|error| {
+            RemoteError::address(format!("this `{scheme}://` address cannot be read: {error}"), SCHEMES)
+        })?;
+        // Azure writes `abfs://container@account.host/path`: no secret, unless a password follows.
+        let named = !url.username().is_empty() && !matches!(kind(url.clone()), Place::Azure(_));
+        if named || url.password().is_some() {
+            return Err(RemoteError::address(
+                format!("this `{scheme}://` address holds a user name or password"),
+                CREDENTIALS,
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(RemoteError::address(
+                format!("this `{scheme}://` address has a part after `?` or `#`, where signatures and tokens stand"),
+                CREDENTIALS,
+            ));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            let what = if scheme.starts_with("http") { "host" } else { "bucket" };
+            return Err(RemoteError::address(format!("`{scheme}://{rest}` names no {what}"), SCHEMES));
+        }
+        Ok(Self { place: kind(url) })
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether results can be given to it.
+    pub fn is_writable(&self) -> bool {
+        !matches!(self.place, Place::Http(_))
+    }
+
+    /// Where its `v1` lies.
+    pub(super) fn root(&self) -> Result<ObjectPath, RemoteError> {
+        let prefix = match &self.place {
+            Place::Folder(_) => Ok(ObjectPath::default()),
+            Place::S3(url) | Place::Gcs(url) | Place::Azure(url) | Place::Http(url) => {
+                ObjectPath::from_url_path(url.path())
+            }
+        };
+        let prefix = prefix.map_err(|error| RemoteError::address(format!("{self}: {error}"), SCHEMES))?;
+        Ok(prefix.join("v1"))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Folder(folder) => folder.display().fmt(f),
+            Place::S3(url) | Place::Gcs(url) | Place::Azure(url) | Place::Http(url) => {
+                f.write_str(url.as_str().trim_end_matches('/'))
+            }
+        }
+    }
+}
+
+const SCHEMES: &str =
+    "write a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or http(s)://HOST/PATH";
+
+pub(super) const CREDENTIALS: &str = "leave it out: credentials are taken from the environment (AWS_ACCESS_KEY_ID and \
+    AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_KEY, …) or from ~/.aws, and stand in no file, \
+    record or log of ours";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address, RemoteError> {
+        Address::parse(text, Path::new("/study"))
+    }
+
+    #[test]
+    fn folders_buckets_and_web_addresses_are_told_apart() {
+        for (text, shown, root) in [
+            ("shared/cache", "/study/shared/cache", "v1"),
+            ("/mnt/cache", "/mnt/cache", "v1"),
+            ("file:///mnt/cache", "/mnt/cache", "v1"),
+            ("s3://bucket/a/b/", "s3://bucket/a/b", "a/b/v1"),
+            ("s3://bucket", "s3://bucket", "v1"),
+            ("gs://bucket/a", "gs://bucket/a", "a/v1"),
+            (
+                "abfs://container@account.dfs.core.windows.net/a",
+                "abfs://container@account.dfs.core.windows.net/a",
+                "a/v1",
+            ),
+            ("https://host:8080/cache", "https://host:8080/cache", "cache/v1"),
+        ] {
+            let address = parse(text).unwrap();
+            assert_eq!((address.to_string(), address.root().unwrap().to_string()), (shown.to_owned(), root.to_owned()));
+        }
+        assert!(!parse("https://host/cache").unwrap().is_writable());
+    }
+
+    #[test]
+    fn credentials_are_refused_and_not_repeated() {
+        for text in [
+            "s3://AKIA:hush@bucket/a",
+            "s3://hush@bucket",
+            "https://user:hush@host/a",
+            "abfs://container:hush@account/a",
+            "https://host/a?sig=hush",
+            "https://host/a#hush",
+            "hush-secret://host",
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(!error.contains("hush@") && !error.contains("=hush") && !error.contains(":hush"), "{error}");
+        }
+        assert!(parse("s3://AKIA:hush@bucket/a").unwrap_err().to_string().contains("AWS_SECRET_ACCESS_KEY"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_those_that_are() {
+        for text in ["", "ftp://host/a", "s3:///a", "http://", "s3://bu cket"] {
+            assert!(parse(text).unwrap_err().to_string().contains("s3://BUCKET/PREFIX"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What can go wrong with a remote: where, what, and what to do.
+
+use std::{error::Error, io, path::PathBuf, time::Duration};
+
+use object_store::path::Path;
+
+use super::{Address, address::Place};
+use crate::{digest::Digest, key::CacheKey, store::StoreError};
+
+/// Why a remote could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// No address of a remote.
+    #[error("{message}; {help}")]
+    Address {
+        /// What is wrong with it; without what may be secret.
+        message: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// A settings file that cannot be understood.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// A file of settings or credentials cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Results cannot be given to it.
+    #[error(
+        "{address} is read-only: results are given to a folder or a bucket, whose files a web server may then show"
+    )]
+    ReadOnly {
+        /// The remote.
+        address: Address,
+    },
+    /// It does not answer, or refuses.
+    #[error("cannot {action} {what}: {reason}{advice}")]
+    Trouble {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        what: String,
+        /// What the remote or the network said, shortened.
+        reason: String,
+        /// What to do, after a semicolon; may be empty.
+        advice: &'static str,
+        /// Whether it may go better another time.
+        passing: bool,
+    },
+    /// There is no such thing.
+    #[error("{what} is not there")]
+    Absent {
+        /// What was looked for.
+        what: String,
+    },
+    /// Something is there already that was to be made.
+    #[error("{what} is there already")]
+    Exists {
+        /// What was to be made.
+        what: String,
+    },
+    /// An object came that is not what its name says.
+    #[error("the remote's object {} is {fault}; nothing of it is kept{advice}", path)]
+    Spoiled {
+        /// Where it lies.
+        path: String,
+        /// What its content should be.
+        digest: Digest,
+        /// What is wrong with it.
+        fault: String,
+        /// What to do, after a semicolon.
+        advice: &'static str,
+    },
+    /// What lies in the place of a record is none, or lists what cannot be.
+    #[error("the remote's record {path} {fault}; it is not taken{advice}")]
+    BadRecord {
+        /// Where it lies.
+        path: String,
+        /// Its key.
+        key: CacheKey,
+        /// What is wrong with it.
+        fault: String,
+        /// What to do, after a semicolon.
+        advice: &'static str,
+    },
+    /// A file of the local store is not as it was stored, and was set aside.
+    #[error(
+        "`{file}` of `{stage}` is corrupted in the cache and was set aside, it is not sent; run again to make it anew"
+    )]
+    CorruptedHere {
+        /// The file's name in the artifact.
+        file: String,
+        /// The stage.
+        stage: String,
+    },
+    /// The local store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No threads for transfers.
+    #[error("cannot start transfers: {source}")]
+    Runtime {
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A signal stopped it.
+    #[error("stopped by signal {0}; what has been moved is kept, the same command goes on from there")]
+    Stopped(usize),
+}
+
+/// What to do about spoiled things.
+pub(super) const MEND: &str = "; whoever has the result mends it by `pgan-pipe cache push FILE --overwrite`";
+
+impl RemoteError {
+    pub(super) fn address(message: impl Into<String>, help: &'static str) -> Self {
+        Self::Address { message: message.into(), help }
+    }
+
+    /// What a library says, in our words: it may repeat requests with what is in them.
+    pub(super) fn of(address: &Address, action: &'static str, path: &Path, error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        let what = describe(address, path);
+        let (reason, advice, passing) = match error {
+            E::NotFound { .. } => return Self::Absent { what },
+            E::AlreadyExists { .. } | E::Precondition { .. } => return Self::Exists { what },
+            E::PermissionDenied { .. } => {
+                ("permission denied".to_owned(), "; check the credentials, and what they may do there", false)
+            }
+            E::Unauthenticated { .. } => {
+                ("the credentials are not accepted".to_owned(), "; check the credentials", false)
+            }
+            error => (root_cause(error), advice(address, error), true),
+        };
+        Self::Trouble { action, what, reason, advice, passing }
+    }
+
+    pub(super) fn silent(address: &Address, action: &'static str, path: &Path, time: Duration) -> Self {
+        Self::Trouble {
+            action,
+            what: describe(address, path),
+            reason: format!("no answer for {} s", time.as_secs_f64()),
+            advice: "",
+            passing: true,
+        }
+    }
+
+    pub(super) fn cut(address: &Address, path: &Path) -> Self {
+        Self::Trouble {
+            action: "read",
+            what: describe(address, path),
+            reason: "it was cut off".to_owned(),
+            advice: "",
+            passing: true,
+        }
+    }
+
+    /// Whether a server answered a question for a part with the whole.
+    pub(super) fn gives_no_parts(&self) -> bool {
+        // The library has no type for it.
+        matches!(self, Self::Trouble { reason, .. } if reason.contains("non-partial response"))
+    }
+
+    /// Whether it may go better another time.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Trouble { passing: true, .. })
+    }
+
+    /// Whether it is a bad record of this key.
+    pub fn is_of(&self, wanted: CacheKey) -> bool {
+        matches!(self, Self::BadRecord { key, .. } if *key == wanted)
+    }
+
+    /// Whether the remote is at fault by what it holds, and not by being out of reach.
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Self::Spoiled { .. } | Self::BadRecord { .. } | Self::CorruptedHere { .. })
+    }
+}
+
+fn describe(address: &Address, path: &Path) -> String {
+    match address.place() {
+        Place::Folder(folder) => folder.join(path.as_ref()).display().to_string(),
+        Place::S3(url) | Place::Gcs(url) | Place::Azure(url) | Place::Http(url) => {
+            let whole = url.as_str();
+            let host = whole.strip_suffix(url.path()).unwrap_or(whole);
+            format!("{host}/{path}")
+        }
+    }
+}
+
+fn advice(address: &Address, error: &object_store::Error) -> &'static str {
+    let text = error.to_string();
+    if text.contains("169.254.") || text.contains("metadata.google") {
+        return match address.place() {
+            Place::S3(_) => {
+                "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for one of \
+                 ~/.aws/credentials, or `anonymous = true` in pgan.toml for a public bucket"
+            }
+            Place::Gcs(_) => "; no credentials were found: set GOOGLE_APPLICATION_CREDENTIALS to a key file",
+            _ => "; no credentials were found: set AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID or the like",
+        };
+    }
+    if text.contains("without LOCATION") { "; is `region` right?" } else { "" }
+}
+
+/// The innermost cause on one line, without anything that a terminal would act on.
+fn root_cause(error: &object_store::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    line(&cause.to_string())
+}
+
+/// A text of others on one line of bounded length, printable.
+pub(super) fn line(text: &str) -> String {
+    const MOST: usize = 200;
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    words.join(" ")
+}
