@@ -124,7 +124,7 @@ fn kind_may_stand_anywhere_and_parameters_take_their_type() {
     let Stage::Dataset(dataset) = &pipeline.stages[1].stage else { panic!("a dataset") };
     assert_eq!(dataset.file.as_deref(), Some(Path::new("ev2.csv")));
     assert_eq!(dataset.limit.map(pgan_pipe::value::EventCount::get), Some(1000));
-    assert!(pipeline.sources(1)["file"].is_absolute());
+    assert!(pipeline.sources(&pipeline.stages[1])["file"].is_absolute());
 }
 
 #[test]

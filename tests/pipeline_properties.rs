@@ -55,6 +55,7 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "kind",
         "seed",
         "data",
+        "include: p.yaml",
         "stages",
         "params",
         "train_gan",

@@ -1,11 +1,6 @@
 //! `export`: the pipeline for another workflow system.
 
-use std::{
-    collections::HashMap,
-    fmt::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::HashMap, fmt::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use pgan_pipe::{
@@ -65,7 +60,7 @@ impl Export {
 
     fn snakefile(&self, pipeline: &Pipeline) -> String {
         let rules = rule_names(&pipeline.stages);
-        let folder = self.pipeline.file.parent().unwrap_or(Path::new(""));
+        let included: Vec<String> = pipeline.files().skip(1).map(|(path, _)| python(&path.to_string_lossy())).collect();
         let mut set = String::new();
         for (key, value) in &self.pipeline.set {
             let _ = write!(set, " --set {}", shell(&format!("{key}={value}")));
@@ -81,6 +76,9 @@ impl Export {
         ] {
             let _ = writeln!(out, "{name} = {}", python(&value));
         }
+        if !included.is_empty() {
+            let _ = writeln!(out, "INCLUDED = [{}]", included.join(", "));
+        }
         // Braces in a value of `--set` would be Snakemake's own.
         out.push_str("RUN = \"pgan-pipe run {input.pipeline:q} --cache {CACHE:q} --device {DEVICE} --threads {threads} --quiet{SET}\"\n");
         out.push_str("GET = \"pgan-pipe cache get {input.pipeline:q} --cache {CACHE:q} --output {output:q}{SET}\"\n");
@@ -93,8 +91,11 @@ impl Export {
             let name = &declared.name;
             let _ =
                 writeln!(out, "\n\n# {}\nrule {rule}:\n    input:\n        pipeline=PIPELINE,", declared.stage.kind());
+            if !included.is_empty() {
+                out.push_str("        included=INCLUDED,\n");
+            }
             for source in declared.stage.sources() {
-                let path = folder.join(source.path);
+                let path = pipeline.source(declared, &source);
                 let _ = writeln!(out, "        {}={},", source.field, python(&path.to_string_lossy()));
             }
             for (role, references) in inputs(declared) {

@@ -1,6 +1,6 @@
 //! Mistakes with their places, and how they are shown: file, line and column, the line itself, and what to do.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, path::PathBuf, sync::Arc};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 
@@ -10,10 +10,10 @@ const SHOWN: usize = 50;
 /// Where something was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Place {
-    /// The file as a whole.
+    /// The pipeline as a whole.
     Whole,
-    /// These bytes of the file.
-    File { start: usize, end: usize },
+    /// These bytes of the text of this index.
+    File { text: u16, start: usize, end: usize },
     /// The `--set` of this index.
     Override(usize),
 }
@@ -31,16 +31,21 @@ impl Place {
 
     /// Whether it covers no byte.
     pub(super) fn is_empty(self) -> bool {
-        matches!(self, Self::File { start, end } if start == end)
+        matches!(self, Self::File { start, end, .. } if start == end)
     }
 
-    fn range(self) -> Option<Range<usize>> {
-        if let Self::File { start, end } = self { Some(start..end) } else { None }
+    /// The index of the text that it stands in; what stands in none counts to the first.
+    pub(super) fn text(self) -> usize {
+        if let Self::File { text, .. } = self { text.into() } else { 0 }
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start()..self.end()
     }
 
     #[cfg(test)]
     pub(super) fn slice(self, text: &str) -> &str {
-        &text[self.range().unwrap()]
+        &text[self.range()]
     }
 }
 
@@ -90,12 +95,19 @@ impl Diagnostic {
     }
 }
 
-/// The text of a pipeline, for showing places in it.
+/// A file of a pipeline.
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    /// The path as the user gave it; that of an included file joined to it.
+    pub(super) path: PathBuf,
+    pub(super) text: Arc<str>,
+}
+
+/// The texts of a pipeline, for showing places in them: its file, and the files that it includes.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
-    /// The path as the user gave it.
-    pub(super) path: String,
-    pub(super) text: Arc<str>,
+    /// Never empty.
+    pub(super) texts: Vec<Text>,
     /// The `k=v` of each `--set`.
     pub(super) overrides: Arc<[String]>,
 }
@@ -137,7 +149,7 @@ impl Diagnostics {
             out.push(format!("… and {} more", self.count() - SHOWN));
         }
         if self.count() > 1 {
-            out.push(format!("{}: {} problems", self.written.path, self.count()));
+            out.push(format!("{}: {} problems", self.written.path(0), self.count()));
         }
         out.join("\n\n")
     }
@@ -152,15 +164,20 @@ impl fmt::Display for Diagnostics {
 impl Written {
     fn group<'a>(&'a self, diagnostic: &'a Diagnostic) -> Group<'a> {
         let title = Level::ERROR.primary_title(&*diagnostic.message);
-        let in_file = || diagnostic.secondary.iter().filter_map(|(place, label)| Some((place.range()?, label)));
+        let in_texts = || diagnostic.secondary.iter().filter(|(place, _)| matches!(place, Place::File { .. }));
         let mut group = match diagnostic.place {
-            Place::Whole => title.element(Origin::path(&*self.path)),
+            Place::Whole => title.element(Origin::path(self.path(0))),
             Place::Override(index) => title.element(Origin::path(format!("--set {}", self.override_text(index)))),
-            Place::File { start, end } => {
-                let secondary: Vec<_> = in_file().collect();
-                title.element(self.snippet(start..end, &diagnostic.label, &secondary))
+            Place::File { .. } => {
+                let marks = in_texts().filter(|(place, _)| place.text() == diagnostic.place.text());
+                title.element(self.snippet(Some((diagnostic.place, &diagnostic.label)), marks))
             }
         };
+        if matches!(diagnostic.place, Place::File { .. }) {
+            for mark in in_texts().filter(|(place, _)| place.text() != diagnostic.place.text()) {
+                group = group.element(self.snippet(None, std::iter::once(mark)));
+            }
+        }
         if matches!(diagnostic.place, Place::Override(_)) && !diagnostic.label.is_empty() {
             group = group.element(Level::NOTE.message(normalize_untrusted_str(&diagnostic.label)));
         }
@@ -180,38 +197,38 @@ impl Written {
         normalize_untrusted_str(self.overrides.get(index).map_or("", String::as_str))
     }
 
-    /// The lines from the first to the last marked one, so that a long file costs nothing.
+    fn path(&self, text: usize) -> String {
+        normalize_untrusted_str(&self.texts.get(text).map_or(Cow::Borrowed(""), |text| text.path.to_string_lossy()))
+    }
+
+    /// The lines of one text from the first to the last marked one, so that a long file costs nothing.
     fn snippet<'a>(
         &'a self,
-        primary: Range<usize>,
-        label: &'a str,
-        secondary: &[(Range<usize>, &'a String)],
+        primary: Option<(Place, &'a String)>,
+        others: impl Iterator<Item = &'a (Place, String)>,
     ) -> Snippet<'a, Annotation<'a>> {
-        let text = &*self.text;
-        let fit = |range: &Range<usize>| {
+        let others = others.map(|(place, label)| (AnnotationKind::Context, *place, label));
+        let marks = primary.map(|(place, label)| (AnnotationKind::Primary, place, label)).into_iter().chain(others);
+        let marks: Vec<(AnnotationKind, Place, &String)> = marks.collect();
+        let index = marks.first().map_or(0, |(_, place, _)| place.text());
+        let text = self.texts.get(index).map_or("", |text| &*text.text);
+        let fit = |range: Range<usize>| {
             let start = floor(text, range.start.min(text.len()));
             // Of a value over several lines, the first is marked.
             let line = text[start..].find('\n').map_or(text.len(), |at| start + at);
             start..floor(text, range.end.clamp(start, line))
         };
-        let primary = fit(&primary);
-        let secondary: Vec<_> = secondary.iter().map(|(range, label)| (fit(range), *label)).collect();
-        let ranges = || std::iter::once(&primary).chain(secondary.iter().map(|(range, _)| range));
-        let first = ranges().map(|range| range.start).min().unwrap_or(0);
-        let last = ranges().map(|range| range.end).max().unwrap_or(0);
+        let marks: Vec<_> = marks.into_iter().map(|(kind, place, label)| (kind, fit(place.range()), label)).collect();
+        let first = marks.iter().map(|(_, range, _)| range.start).min().unwrap_or(0);
+        let last = marks.iter().map(|(_, range, _)| range.end).max().unwrap_or(0);
         let start = text[..first].rfind('\n').map_or(0, |at| at + 1);
         let end = text[last..].find('\n').map_or(text.len(), |at| last + at);
         let line = text[..start].bytes().filter(|&b| b == b'\n').count() + 1;
-        let shift = |range: &Range<usize>| range.start - start..range.end - start;
-        let mark = |kind: AnnotationKind, range: &Range<usize>, label: &'a str| {
-            let annotation = kind.span(shift(range));
+        let annotations = marks.into_iter().map(|(kind, range, label)| {
+            let annotation = kind.span(range.start - start..range.end - start);
             if label.is_empty() { annotation } else { annotation.label(label) }
-        };
-        Snippet::source(&text[start..end])
-            .line_start(line)
-            .path(&*self.path)
-            .annotation(mark(AnnotationKind::Primary, &primary, label))
-            .annotations(secondary.iter().map(|(range, label)| mark(AnnotationKind::Context, range, label)))
+        });
+        Snippet::source(&text[start..end]).line_start(line).path(self.path(index)).annotations(annotations)
     }
 }
 

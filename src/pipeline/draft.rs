@@ -14,7 +14,7 @@ use super::{
 use crate::{stage::Stage, value::ReplicaCount};
 
 /// Keys at the top of a pipeline file.
-const TOP: [&str; 5] = ["name", "seed", "replicas", "params", "stages"];
+const TOP: [&str; 6] = ["name", "seed", "replicas", "include", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
 pub(super) const COMMON: [&str; 6] = ["kind", "seed", "device", "resources", "retries", "timeout"];
 
@@ -125,12 +125,17 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
 
 /// The entries of a map at the top of the file.
 fn section<'a>(entry: Option<&'a Entry>, none: &'a Node, mistakes: &mut Vec<Diagnostic>) -> &'a [Entry] {
-    let Some(entry) = entry else { return none.entries().unwrap_or_default() };
-    if !matches!(entry.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null)) {
-        let message = format!("`{}` must be a map, not {}", entry.key, entry.value.in_words());
-        mistakes.push(Diagnostic::new(message, entry.place).label("write `NAME:` lines below, indented"));
+    mistakes.extend(entry.and_then(not_a_map));
+    entry.map_or(none, |entry| &entry.value).entries().unwrap_or_default()
+}
+
+/// What is wrong with a section at the top of a file that is neither a map nor left out.
+pub(super) fn not_a_map(entry: &Entry) -> Option<Diagnostic> {
+    if matches!(entry.value.value, Value::Map(_) | Value::Scalar(_, Scalar::Null)) {
+        return None;
     }
-    entry.value.entries().unwrap_or_default()
+    let message = format!("`{}` must be a map, not {}", entry.key, entry.value.in_words());
+    Some(Diagnostic::new(message, entry.place).label("write `NAME:` lines below, indented"))
 }
 
 /// Reads a value by itself.

@@ -1,7 +1,7 @@
 //! The pipeline as written: YAML with positions, read into stages, and every mistake in it reported at once.
 //!
-//! A text goes through these hands: [`yaml`] makes a tree of nodes with places, [`parameters`] changes it by `--set` and
-//! `${params.x}`, [`draft`] reads each stage's struct from it (with [`de`]), and [`checks`] looks across stages. Each of them
+//! A text goes through these hands: [`yaml`] makes a tree of nodes with places, [`include`] joins it with the trees of the files
+//! that it includes, [`parameters`] changes it by `--set` and `${params.x}`, [`draft`] reads each stage's struct from it (with [`de`]), and [`checks`] looks across stages. Each of them
 //! adds to one list of mistakes; a [`Pipeline`] exists only if the list stays empty. [`expand`] writes rounds and replicas out.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::stage::{Problem, Stage};
+use crate::stage::{Problem, Source, Stage};
 
 mod checks;
 mod de;
@@ -21,6 +21,7 @@ mod draft;
 mod execution;
 mod expand;
 mod fault;
+mod include;
 mod mend;
 mod node;
 mod parameters;
@@ -31,8 +32,9 @@ pub use diagnostics::Diagnostics;
 use diagnostics::{Diagnostic, Place, Written};
 use draft::DraftStage;
 pub use execution::{ByteSize, Execution, Resources, Timeout};
+pub use include::Files;
 
-/// Bytes that a pipeline file may have.
+/// Bytes that the files of a pipeline may have together.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// A valid pipeline.
@@ -99,33 +101,21 @@ impl Pipeline {
 
     /// Reads and checks the bytes of a pipeline file that lies, or would lie, at `path`.
     pub fn parse(bytes: &[u8], path: &Path, overrides: &[(String, String)]) -> Result<Self, PipelineError> {
-        let mut written = Written {
-            path: path.display().to_string(),
-            text: "".into(),
-            overrides: overrides.iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        };
-        let whole = |written: &Written, message: String, help: &str| {
-            let diagnostic = Diagnostic::new(message, Place::Whole).help(help);
-            PipelineError::Invalid(Diagnostics::new(written.clone(), vec![diagnostic]))
-        };
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(whole(&written, "the file is larger than 16 MiB".into(), "a pipeline holds stages, not data"));
-        }
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
-                let message = format!("the file is not UTF-8 text: line {line} holds other bytes");
-                return Err(whole(&written, message, "save it as UTF-8"));
-            }
-        };
-        written.text = text.into();
-        let (root, mut mistakes) = yaml::read(text);
+        Self::parse_from(Files::Disk, bytes, path, overrides)
+    }
+
+    /// Like [`Pipeline::parse`], with a say in where included files are read from.
+    pub fn parse_from(
+        files: Files<'_>,
+        bytes: &[u8],
+        path: &Path,
+        overrides: &[(String, String)],
+    ) -> Result<Self, PipelineError> {
+        let mut mistakes = Vec::new();
+        let (root, texts) = include::read(bytes, path, files, &mut mistakes);
+        let overrides_text = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let written = Written { texts, overrides: overrides_text };
         let Some(mut root) = root else {
-            if mistakes.is_empty() {
-                let help = "`pgan-pipe init` writes a pipeline to start from";
-                return Err(whole(&written, "the file is empty".into(), help));
-            }
             return Err(PipelineError::Invalid(Diagnostics::new(written, mistakes)));
         };
         parameters::apply(&mut root, overrides, &mut mistakes);
@@ -149,16 +139,24 @@ impl Pipeline {
         &self.written.overrides
     }
 
-    /// A path as written in the file, made absolute: relative paths are relative to the file.
-    pub fn resolve(&self, path: &Path) -> PathBuf {
-        let joined = self.path.parent().unwrap_or(Path::new("")).join(path);
-        std::path::absolute(&joined).unwrap_or(joined)
+    /// The files that it is made of, its own first, as they are called and with their texts.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.written.texts.iter().map(|text| (text.path.as_path(), &*text.text))
     }
 
-    /// Absolute paths of the source files of a stage (by index), by field.
-    pub fn sources(&self, stage: usize) -> BTreeMap<String, PathBuf> {
-        let sources = self.stages.get(stage).map(|declared| declared.stage.sources()).unwrap_or_default();
-        sources.iter().map(|source| (source.field.to_owned(), self.resolve(source.path))).collect()
+    /// The path of a source of a stage: a relative one is relative to the file that it is written in; one that comes from a
+    /// parameter to the parameter's file, one from `--set` to that of the pipeline.
+    pub fn source(&self, declared: &Declared, source: &Source<'_>) -> PathBuf {
+        let (place, origin) = declared.node.nearest(source.field).unwrap_or((declared.place, None));
+        let file = self.written.texts.get(origin.unwrap_or(place).text()).map_or(&*self.path, |text| &text.path);
+        file.parent().unwrap_or(Path::new("")).join(source.path)
+    }
+
+    /// Absolute paths of the source files of a stage, by field.
+    pub fn sources(&self, declared: &Declared) -> BTreeMap<String, PathBuf> {
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let sources = declared.stage.sources().into_iter();
+        sources.map(|source| (source.field.to_owned(), absolute(self.source(declared, &source)))).collect()
     }
 
     /// Looks into the source files of these stages (indices) before anything runs.
@@ -166,7 +164,7 @@ impl Pipeline {
         let mut mistakes = Vec::new();
         for &index in stages {
             let Some(declared) = self.stages.get(index) else { continue };
-            let problems = declared.stage.preflight(&self.sources(index));
+            let problems = declared.stage.preflight(&self.sources(declared));
             mistakes.extend(problems.iter().map(|problem| declared.diagnose(problem)));
         }
         if mistakes.is_empty() {

@@ -66,7 +66,7 @@ fn value(text: &str, place: Place) -> Result<Node, Box<Diagnostic>> {
     if !text.starts_with(['[', '{', '"', '\'']) {
         return Ok(Node::new(Value::Scalar(text.to_owned(), Scalar::of_plain(text)), place));
     }
-    let (node, mistakes) = yaml::read(text);
+    let (node, mistakes) = yaml::read(text, 0, &mut yaml::Spent::default());
     match (node, mistakes.into_iter().next()) {
         (Some(mut node), None) => {
             relocate(&mut node, place);
@@ -175,9 +175,12 @@ impl<'a> Parameters<'a> {
                 let message = format!("`{name}` is {what}, which cannot stand inside a text");
                 return Err(Box::new(Diagnostic::new(message, place).also(entry.place, "defined here")));
             };
+            // A path is relative to the file in which it begins.
+            if pasted.is_empty() && before.is_empty() {
+                origin = Some(entry.value.place);
+            }
             pasted.push_str(before);
             pasted.push_str(value);
-            origin = Some(entry.value.place);
             rest = after;
         }
         pasted.push_str(rest);

@@ -21,11 +21,20 @@ const MAX_ALIASES: usize = 256;
 /// Bytes of text, with those that aliases repeat.
 pub(super) const MAX_TEXT: usize = 32 << 20;
 
-/// Reads the one document of a text. Mistakes that still leave a tree (a repeated key) come beside it. `None` without mistakes
-/// is a text with no document in it.
-pub(super) fn read(text: &str) -> (Option<Node>, Vec<Diagnostic>) {
-    let mut builder = Builder::default();
+/// What the texts of a pipeline have come to together.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spent {
+    nodes: usize,
+    text: usize,
+    aliases: usize,
+}
+
+/// Reads the one document of a text, whose index the places in it carry. Mistakes that still leave a tree (a repeated key) come
+/// beside it. `None` without mistakes is a text with no document in it.
+pub(super) fn read(text: &str, index: u16, spent: &mut Spent) -> (Option<Node>, Vec<Diagnostic>) {
+    let mut builder = Builder { index, spent: *spent, ..Builder::default() };
     let outcome = builder.drive(text);
+    *spent = builder.spent;
     let mut mistakes = builder.mistakes;
     match outcome {
         Ok(()) => (builder.root, mistakes),
@@ -71,13 +80,13 @@ struct Anchored {
 
 #[derive(Default)]
 struct Builder {
+    /// The index of the text.
+    index: u16,
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
     root: Option<Node>,
     mistakes: Vec<Diagnostic>,
-    nodes: usize,
-    text: usize,
-    aliases: usize,
+    spent: Spent,
     documents: usize,
 }
 
@@ -94,8 +103,12 @@ impl Builder {
         Ok(())
     }
 
+    fn place(&self, start: usize, end: usize) -> Place {
+        Place::File { text: self.index, start, end: end.max(start) }
+    }
+
     fn syntax_error(&self, text: &str, at: usize, info: &str) -> Diagnostic {
-        let diagnostic = Diagnostic::new("the file is not valid YAML", Place::File { start: at, end: at + 1 })
+        let diagnostic = Diagnostic::new("the file is not valid YAML", self.place(at, at + 1))
             .label(info.replace("EOF", "end of the file"));
         let Some(bracket) = self.open.last().filter(|open| open.flow).map(|open| open.start) else {
             return diagnostic
@@ -105,12 +118,13 @@ impl Builder {
             return diagnostic.help("inside `[ ]` and `{ }`, quote it: \"${params.NAME}\"");
         }
         diagnostic
-            .also(Place::File { start: bracket, end: bracket + 1 }, "still open")
+            .also(self.place(bracket, bracket + 1), "still open")
             .help("close every bracket, and put a `,` between values")
     }
 
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fatal> {
-        let place = place(span);
+        let range = span.byte_range().unwrap_or(0..0);
+        let place = self.place(range.start, range.end);
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -161,12 +175,12 @@ impl Builder {
     }
 
     fn spend(&mut self, nodes: usize, text: usize, place: Place) -> Result<(), Fatal> {
-        self.nodes += nodes;
-        self.text += text;
-        if self.nodes <= MAX_NODES && self.text <= MAX_TEXT {
+        self.spent.nodes += nodes;
+        self.spent.text += text;
+        if self.spent.nodes <= MAX_NODES && self.spent.text <= MAX_TEXT {
             return Ok(());
         }
-        let message = if self.aliases > 0 {
+        let message = if self.spent.aliases > 0 {
             "the aliases of this file expand to too much"
         } else {
             "the file holds too much for a pipeline"
@@ -194,13 +208,13 @@ impl Builder {
             }
         };
         let end = if open.flow { end.end() } else { end.start() };
-        let place = Place::File { start: open.start, end: end.max(open.start) };
+        let place = self.place(open.start, end);
         self.attach(Node::new(value, place), open.anchor, open.height)
     }
 
     fn repeat(&mut self, id: usize, place: Place) -> Result<(), Fatal> {
-        self.aliases += 1;
-        if self.aliases > MAX_ALIASES {
+        self.spent.aliases += 1;
+        if self.spent.aliases > MAX_ALIASES {
             return fatal("too many aliases", place, "a pipeline may use 256 of them");
         }
         let Some(anchored) = self.anchors.get(&id) else {
@@ -211,8 +225,8 @@ impl Builder {
             return too_deep(place);
         }
         // Charged before the copy is made.
-        self.nodes += cost.0;
-        self.text += cost.1;
+        self.spent.nodes += cost.0;
+        self.spent.text += cost.1;
         self.spend(0, 0, place)?;
         let Some(anchored) = self.anchors.get(&id) else { return Ok(()) };
         let mut node = anchored.node.clone();
@@ -293,11 +307,6 @@ fn merge(entries: &mut Vec<Entry>, merges: Vec<Node>) -> Result<(), Fatal> {
     Ok(())
 }
 
-fn place(span: &Span) -> Place {
-    let range = span.byte_range().unwrap_or(0..0);
-    Place::File { start: range.start, end: range.end.max(range.start) }
-}
-
 fn fatal<T>(message: &str, place: Place, help: &str) -> Result<T, Fatal> {
     Err(Box::new(Diagnostic::new(message, place).help(help)))
 }
@@ -311,6 +320,10 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
+
+    fn read(text: &str) -> (Option<Node>, Vec<Diagnostic>) {
+        super::read(text, 0, &mut Spent::default())
+    }
 
     fn entry<'a>(root: &'a Node, key: &str) -> &'a Entry {
         root.entry(key).unwrap()

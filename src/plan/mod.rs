@@ -296,15 +296,14 @@ pub(crate) fn declared_material(
     inputs: BTreeMap<String, Vec<Digest>>,
 ) -> Result<KeyMaterial, PlanError> {
     let mut sources = BTreeMap::new();
-    for source in declared.stage.sources() {
-        let path = pipeline.resolve(source.path);
+    for (field, path) in pipeline.sources(declared) {
         let digest = store.source(&path).map_err(|error| PlanError::Source {
             stage: declared.name.clone(),
-            field: source.field.to_owned(),
+            field: field.clone(),
             path,
             source: error,
         })?;
-        sources.insert(source.field.to_owned(), digest);
+        sources.insert(field, digest);
     }
     material(&declared.stage, declared.seed, inputs, sources)
         .map_err(|source| PlanError::Key { stage: declared.name.clone(), source })

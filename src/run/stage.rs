@@ -339,7 +339,6 @@ impl Running<'_> {
             inputs.entry((*role).to_owned()).or_default().push(artifact);
         }
         let stage = &self.declared.stage;
-        let sources = stage.sources().into_iter();
         let trajectory = self.shared.store.trajectory(self.task.material.trajectory()?);
         Ok(Job {
             protocol: Job::PROTOCOL,
@@ -349,7 +348,7 @@ impl Running<'_> {
             seed: self.declared.seed,
             device: self.grant.device,
             inputs,
-            sources: sources.map(|s| (s.field.to_owned(), self.shared.pipeline.resolve(s.path))).collect(),
+            sources: self.shared.pipeline.sources(self.declared),
             out: slot.out().to_owned(),
             memory: self.memory(),
             checkpoints: slot.checkpoints(),
@@ -366,9 +365,8 @@ impl Running<'_> {
 
     /// What to say if a source file is no longer the one that the key was made of.
     fn changed_source(&self) -> Option<String> {
-        self.declared.stage.sources().into_iter().find_map(|source| {
-            let path = self.shared.pipeline.resolve(source.path);
-            let expected = self.task.material.sources.get(source.field);
+        self.shared.pipeline.sources(self.declared).into_iter().find_map(|(field, path)| {
+            let expected = self.task.material.sources.get(&field);
             let message = match Digest::of_file(&path) {
                 Ok(digest) if Some(&digest) == expected => return None,
                 Ok(_) => "changed while the stage read it".to_owned(),
