@@ -17,6 +17,7 @@ pub mod digest;
 pub mod key;
 pub mod metrics;
 pub mod model;
+pub mod pack;
 pub mod pipeline;
 pub mod plan;
 pub mod remote;

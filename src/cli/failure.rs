@@ -4,6 +4,7 @@ use std::{fmt, io, process::ExitCode};
 
 use anyhow::anyhow;
 use pgan_pipe::{
+    pack::PackError,
     pipeline::{Pipeline, PipelineError},
     plan::{LockError, PlanError},
     remote::RemoteError,
@@ -99,6 +100,18 @@ impl From<PipelineError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(IO, error)
+    }
+}
+
+impl From<PackError> for Failure {
+    fn from(error: PackError) -> Self {
+        let code = match &error {
+            PackError::Io { source, .. } | PackError::Read(source) => of_source(source),
+            PackError::NoPack(_) | PackError::NotPackable { .. } | PackError::InTheWay { .. } => INVALID,
+            PackError::Spoilt { .. } => CORRUPT,
+            PackError::Store(_) => IO,
+        };
+        Self::new(code, error)
     }
 }
 

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod arguments;
 mod cache;
 mod check;
+mod completions;
 mod devices;
 mod elsewhere;
 mod export;
@@ -17,6 +18,7 @@ mod failure;
 mod graph;
 mod init;
 mod output;
+mod pack;
 mod plan;
 mod progress;
 mod results;
@@ -72,8 +74,16 @@ enum Verb {
     Sample(sample::Sample),
     /// Write the pipeline for another workflow system
     Export(export::Export),
+    /// Put a pipeline with its lock, sources and results into one file
+    Pack(pack::Pack),
+    /// Take a pipeline and its results out of a pack
+    Unpack(pack::Unpack),
     /// List the devices that stages can run on
     Devices(devices::Devices),
+    /// Write completions for a shell
+    Completions(completions::Completions),
+    /// Write pages for `man`
+    Man(completions::Man),
     /// Look into the cache
     #[command(subcommand)]
     Cache(cache::Cache),
@@ -102,7 +112,11 @@ pub(crate) fn main() -> ExitCode {
         Verb::Show(show) => show.run(),
         Verb::Sample(sample) => sample.run(),
         Verb::Export(export) => export.run(),
+        Verb::Pack(pack) => pack.run(),
+        Verb::Unpack(unpack) => unpack.run(),
         Verb::Devices(devices) => devices.run(),
+        Verb::Completions(completions) => completions.run(),
+        Verb::Man(man) => man.run(),
         Verb::Cache(cache) => cache.run(),
         Verb::Worker => Ok(worker::run()),
     };

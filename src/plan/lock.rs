@@ -172,11 +172,16 @@ impl Lock {
         }
     }
 
+    /// The text of the lock's file.
+    pub fn to_text(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
     /// Writes the lock beside its pipeline file, in full or not at all. Says whether it was another before.
     pub fn write(&self, pipeline: &Path) -> Result<bool, LockError> {
         let path = Self::path(pipeline);
         let io = |source| LockError::Io { action: "write", path: path.clone(), source };
-        let text = serde_json::to_string_pretty(self).map_err(|error| io(error.into()))? + "\n";
+        let text = self.to_text().map_err(|error| io(error.into()))?;
         if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(false);
         }

@@ -18,7 +18,7 @@ mod files;
 mod inventory;
 mod record;
 mod runs;
-mod sealed;
+pub(crate) mod sealed;
 mod slot;
 mod sources;
 mod tags;
@@ -199,4 +199,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

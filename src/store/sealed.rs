@@ -7,7 +7,7 @@ use crate::digest::Digest;
 const DIGITS: usize = 64;
 
 /// The text of a sealed file: the fields of `content`, which must be a struct or map, after the version and the digest.
-pub(super) fn seal(version: u32, content: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn seal(version: u32, content: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let body = serde_json::to_vec(content)?;
     let check = Digest::of(&body);
     let mut text = head(version);
@@ -19,7 +19,7 @@ pub(super) fn seal(version: u32, content: &impl Serialize) -> serde_json::Result
 }
 
 /// Reads a sealed file; `None` if it is torn, altered in any byte, or of another version.
-pub(super) fn open<T: DeserializeOwned>(version: u32, text: &[u8]) -> Option<T> {
+pub(crate) fn open<T: DeserializeOwned>(version: u32, text: &[u8]) -> Option<T> {
     let (check, rest) = text.strip_prefix(&*head(version))?.split_at_checked(DIGITS)?;
     let check: Digest = std::str::from_utf8(check).ok()?.parse().ok()?;
     let body = [b"{", rest.strip_prefix(b"\",")?.strip_suffix(b"\n")?].concat();

@@ -47,7 +47,7 @@ pub(super) fn store() -> (TempDir, Store) {
     (folder, store)
 }
 
-pub(super) fn key(steps: u64) -> CacheKey {
+pub(crate) fn key(steps: u64) -> CacheKey {
     material(steps).key().unwrap()
 }
 
@@ -64,7 +64,7 @@ pub(super) fn fill(slot: &Slot, model: &str) {
 }
 
 /// Stores `steps` with this content, and returns its record.
-pub(super) fn put(store: &Store, steps: u64, model: &str) -> Record {
+pub(crate) fn put(store: &Store, steps: u64, model: &str) -> Record {
     let slot = miss(store, steps);
     fill(&slot, model);
     slot.commit(outcome(steps)).unwrap().record

@@ -1,0 +1,109 @@
+//! Reading a pack: entry after entry, each as the manifest announces it, verified before anyone may keep it.
+
+use std::io::{self, Read, Write};
+
+use tar::{Archive, Entry, EntryType};
+
+use super::{Item, MANIFEST, MAX_MANIFEST, Manifest, PackError, Piece, VERSION};
+use crate::store::sealed;
+
+/// Bytes copied at once.
+const BUFFER: usize = 1 << 16;
+
+/// Takes what a pack holds.
+pub trait Receiver {
+    /// Hears what will come, before any of it does.
+    fn begin(&mut self, manifest: &Manifest) -> Result<(), PackError>;
+
+    /// Takes the next entry.
+    fn take(&mut self, item: Item<'_>, content: Content<'_>) -> Result<(), PackError>;
+}
+
+/// The bytes of an entry that is being read.
+pub struct Content<'a> {
+    source: &'a mut dyn Read,
+    piece: Piece,
+    name: &'a str,
+}
+
+impl Content<'_> {
+    /// Writes the bytes to `out`; an error if they are not those of the manifest: then forget what was written.
+    pub fn copy_to(self, out: &mut dyn Write, failed: impl FnOnce(io::Error) -> PackError) -> Result<(), PackError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; BUFFER.min(usize::try_from(self.piece.size).unwrap_or(BUFFER)).max(1)];
+        let mut left = self.piece.size;
+        while left > 0 {
+            let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let read = self.source.read(&mut buffer[..most]).map_err(PackError::Read)?;
+            if read == 0 {
+                return Err(PackError::spoilt(self.name, format!("it ends {left} bytes early")));
+            }
+            hasher.update(&buffer[..read]);
+            if let Err(error) = out.write_all(&buffer[..read]) {
+                return Err(failed(error));
+            }
+            left -= read as u64;
+        }
+        if hasher.finalize().as_bytes() == self.piece.digest.as_bytes() {
+            return Ok(());
+        }
+        Err(PackError::spoilt(self.name, "its content is not what the manifest announces"))
+    }
+
+    /// The bytes in memory, where they are not more than this.
+    pub(super) fn bytes(self, most: u64) -> Result<Vec<u8>, PackError> {
+        if self.piece.size > most {
+            return Err(PackError::spoilt(self.name, "it is larger than any of its sort"));
+        }
+        let mut bytes = Vec::new();
+        self.copy_to(&mut bytes, PackError::Read)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads a pack from its start to its end.
+pub fn read(source: impl Read, receiver: &mut dyn Receiver) -> Result<Manifest, PackError> {
+    let mut archive = Archive::new(source);
+    // Raw: long names and other extensions, which packs do not have, are entries like others, and refused.
+    let mut entries = archive.entries().map_err(PackError::Read)?.raw(true);
+    let first = entries.next().ok_or_else(|| PackError::NoPack("it is empty".into()))?;
+    let mut first = first.map_err(|error| PackError::NoPack(error.to_string()))?;
+    if &*first.path_bytes() != MANIFEST.as_bytes() || !is_plain(&first) {
+        return Err(PackError::NoPack(format!("it does not begin with a {MANIFEST}")));
+    }
+    let manifest = read_manifest(&mut first)?;
+    receiver.begin(&manifest)?;
+    for item in manifest.items() {
+        let name = item.name();
+        let entry = entries.next().ok_or_else(|| PackError::spoilt(&*name, "it is not there: the pack ends early"))?;
+        let mut entry = entry.map_err(|error| PackError::spoilt(&*name, format!("it cannot be read ({error})")))?;
+        if &*entry.path_bytes() != name.as_bytes() || !is_plain(&entry) {
+            return Err(PackError::spoilt(&*name, "another entry, or something that is no file, is in its place"));
+        }
+        if entry.size() != item.content().size {
+            return Err(PackError::spoilt(&*name, "its size is not what the manifest announces"));
+        }
+        receiver.take(item, Content { source: &mut entry, piece: item.content(), name: &name })?;
+    }
+    match entries.next() {
+        None => Ok(manifest),
+        Some(_) => Err(PackError::spoilt("after the last entry", "there is more than the manifest announces")),
+    }
+}
+
+fn read_manifest(entry: &mut impl Read) -> Result<Manifest, PackError> {
+    let mut text = Vec::new();
+    entry.take(MAX_MANIFEST + 1).read_to_end(&mut text).map_err(PackError::Read)?;
+    if text.len() as u64 > MAX_MANIFEST {
+        return Err(PackError::NoPack(format!("its {MANIFEST} is larger than any")));
+    }
+    let manifest: Option<Manifest> = sealed::open(VERSION, &text);
+    let manifest =
+        manifest.ok_or_else(|| PackError::NoPack(format!("its {MANIFEST} is damaged, or of another version")))?;
+    manifest.check().map_err(|reason| PackError::spoilt(MANIFEST, reason))?;
+    Ok(manifest)
+}
+
+fn is_plain(entry: &Entry<'_, impl Read>) -> bool {
+    entry.header().entry_type() == EntryType::Regular
+}

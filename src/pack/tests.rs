@@ -1,0 +1,202 @@
+//! Packs that were written to do harm, or spoilt on their way.
+
+use std::fs;
+
+use proptest::prelude::*;
+use tar::{Builder, EntryType, Header};
+
+use super::*;
+use crate::store::{Store, sealed};
+
+/// Entries by their names, with what they are.
+type Entries = Vec<(String, EntryType, Vec<u8>)>;
+
+fn piece(bytes: &[u8]) -> Piece {
+    Piece { digest: Digest::of(bytes), size: bytes.len() as u64 }
+}
+
+/// A pack of a pipeline at this path and an object.
+fn entries(path: &str) -> (Manifest, Entries) {
+    let (file, object) = (b"stages: {}\n".as_slice(), b"object".as_slice());
+    let manifest = Manifest {
+        pipeline: path.to_owned(),
+        set: Vec::new(),
+        files: vec![PackedFile { path: path.to_owned(), content: piece(file) }],
+        objects: vec![piece(object)],
+        records: Vec::new(),
+    };
+    let names: Vec<String> = manifest.items().map(|item| item.name()).collect();
+    let entries = names.into_iter().zip([file, object]).map(|(name, bytes)| (name, EntryType::Regular, bytes.to_vec()));
+    (manifest.clone(), entries.collect())
+}
+
+fn tar(manifest: &Manifest, entries: &Entries) -> Vec<u8> {
+    let mut archive = Builder::new(Vec::new());
+    let first = (MANIFEST.to_owned(), EntryType::Regular, sealed::seal(VERSION, manifest).unwrap());
+    for (name, kind, bytes) in std::iter::once(&first).chain(entries) {
+        let mut header = Header::new_ustar();
+        // As whoever means harm would: without the checks of `set_path`.
+        header.as_mut_bytes()[..name.len().min(100)].copy_from_slice(&name.as_bytes()[..name.len().min(100)]);
+        header.set_size(bytes.len() as u64);
+        header.set_entry_type(*kind);
+        if kind.is_symlink() {
+            header.set_link_name("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        archive.append(&header, bytes.as_slice()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// Unpacks into a folder that must be as empty as before where it fails.
+fn unpacked(bytes: &[u8]) -> Result<Unpacked, PackError> {
+    let folder = tempfile::tempdir().unwrap();
+    let (pack, out) = (folder.path().join("a.pgan"), folder.path().join("out"));
+    fs::write(&pack, bytes).unwrap();
+    let result = unpack(&pack, &out, &Store::at(&folder.path().join("cache")), false);
+    if result.is_err() {
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "nothing is left behind");
+        assert!(!folder.path().join("cache/v1/records").exists());
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != "cache").count(),
+        2
+    );
+    result
+}
+
+fn refused(bytes: &[u8]) -> String {
+    unpacked(bytes).unwrap_err().to_string()
+}
+
+#[test]
+fn a_pack_is_unpacked_as_it_was_announced() {
+    let (manifest, entries) = entries("deep/er/p.yaml");
+    assert_eq!(unpacked(&tar(&manifest, &entries)).unwrap().manifest, manifest);
+}
+
+#[test]
+fn paths_that_lead_elsewhere_are_refused() {
+    for path in [
+        "../p.yaml",
+        "/p.yaml",
+        "a/../../p.yaml",
+        "a//p.yaml",
+        "./p.yaml",
+        "a/",
+        "",
+        "a\\b",
+        "C:p",
+        "a\nb",
+        &"a/".repeat(150),
+    ] {
+        let (manifest, entries) = entries(path);
+        let message = refused(&tar(&manifest, &entries));
+        assert!(message.contains("pack.json: the path"), "{path:?}: {message}");
+    }
+    let (mut manifest, mut entries) = entries("a.yaml");
+    for path in ["A.yaml", "a.yaml/b"] {
+        manifest.files.truncate(1);
+        manifest.files.push(PackedFile { path: path.into(), content: piece(b"") });
+        entries.insert(1, (format!("files/{path}"), EntryType::Regular, Vec::new()));
+        let message = refused(&tar(&manifest, &entries)).to_lowercase();
+        assert!(message.contains("a.yaml"), "{path}: {message}");
+    }
+}
+
+#[test]
+fn links_devices_and_folders_are_refused() {
+    for kind in [
+        EntryType::Symlink,
+        EntryType::Link,
+        EntryType::Char,
+        EntryType::Fifo,
+        EntryType::Directory,
+        EntryType::XHeader,
+        EntryType::GNUSparse,
+    ] {
+        let (manifest, mut entries) = entries("p.yaml");
+        entries[0].1 = kind;
+        assert!(refused(&tar(&manifest, &entries)).contains("is in its place"), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_was_not_announced_is_refused() {
+    let (manifest, good) = entries("p.yaml");
+    let with = |change: &dyn Fn(&mut Entries)| {
+        let mut entries = good.clone();
+        change(&mut entries);
+        refused(&tar(&manifest, &entries))
+    };
+    assert!(with(&|entries| drop(entries.pop())).contains("ends early"));
+    assert!(with(&|entries| entries.push(entries[0].clone())).contains("more than the manifest announces"));
+    assert!(with(&|entries| entries.swap(0, 1)).contains("in its place"));
+    assert!(with(&|entries| entries[1].2[0] ^= 1).contains("not what the manifest announces"));
+    assert!(with(&|entries| entries[1].2.push(0)).contains("its size is not"));
+    assert!(with(&|entries| entries[0].0 = "files/q.yaml".into()).contains("another entry"));
+}
+
+#[test]
+fn absurd_sizes_are_refused_before_anything_is_made_for_them() {
+    let (mut manifest, entries) = entries("p.yaml");
+    manifest.objects[0].size = u64::MAX;
+    assert!(refused(&tar(&manifest, &entries)).contains("more bytes than can be"));
+    manifest.objects[0].size = 1 << 60;
+    let message = refused(&tar(&manifest, &entries));
+    assert!(message.contains("no room"), "{message}");
+}
+
+#[test]
+fn a_record_must_be_of_its_key_and_its_files_in_the_pack() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let record = crate::store::tests::put(&store, 1, "content");
+    let text = fs::read(store.record(record.key)).unwrap();
+    let (mut manifest, mut entries) = entries("p.yaml");
+    manifest.records.push(PackedRecord { key: record.key, content: piece(&text) });
+    entries.push((format!("records/{}.json", record.key), EntryType::Regular, text));
+    assert!(refused(&tar(&manifest, &entries)).contains("is not in the pack"));
+    manifest.records[0].key = crate::store::tests::key(2);
+    entries[2].0 = format!("records/{}.json", manifest.records[0].key);
+    assert!(refused(&tar(&manifest, &entries)).contains("of another key"));
+}
+
+#[test]
+fn what_is_there_already_is_not_replaced_and_links_are_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pack, out) = (folder.path().join("a.pgan"), folder.path().join("out"));
+    let store = Store::at(&folder.path().join("cache"));
+    let (manifest, entries) = entries("in/p.yaml");
+    fs::write(&pack, tar(&manifest, &entries)).unwrap();
+    fs::create_dir_all(out.join("in")).unwrap();
+    fs::write(out.join("in/p.yaml"), "mine").unwrap();
+    assert!(matches!(unpack(&pack, &out, &store, false), Err(PackError::InTheWay { .. })));
+    assert_eq!(fs::read(out.join("in/p.yaml")).unwrap(), b"mine");
+    unpack(&pack, &out, &store, true).unwrap();
+    unpack(&pack, &out, &store, false).unwrap();
+    fs::remove_dir_all(out.join("in")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), out.join("in")).unwrap();
+    let message = unpack(&pack, &out, &store, true).unwrap_err().to_string();
+    assert!(message.contains("symbolic link") && !folder.path().join("p.yaml").exists(), "{message}");
+}
+
+proptest! {
+    #[test]
+    fn no_changed_byte_of_content_goes_unnoticed_and_none_makes_it_panic(at: prop::sample::Index, by in 1u8.., cut: bool) {
+        let (manifest, entries) = entries("p.yaml");
+        let whole = tar(&manifest, &entries);
+        let mut bytes = whole.clone();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] ^= by }
+        let folder = tempfile::tempdir().unwrap();
+        let pack = folder.path().join("a.pgan");
+        fs::write(&pack, &bytes).unwrap();
+        let out = folder.path().join("out");
+        if let Ok(found) = unpack(&pack, &out, &Store::at(&folder.path().join("cache")), false) {
+            // Padding, or the end of the archive: what it holds is the same.
+            prop_assert_eq!(found.manifest, manifest);
+            prop_assert_eq!(fs::read(out.join("p.yaml")).unwrap(), b"stages: {}\n");
+        }
+    }
+}
