@@ -69,15 +69,11 @@ pub(super) struct MaybeRemoteArgs {
 }
 
 impl MaybeRemoteArgs {
-    pub(super) fn settings(&self, pipeline: &Path) -> Result<Option<Settings>, Failure> {
-        if self.no_remote { Ok(None) } else { self.remote.settings(pipeline) }
-    }
-
-    /// The remote with its settings, ready for a run.
-    pub(super) fn connect(&self, pipeline: &Path) -> Result<Option<(Remote, Settings)>, Failure> {
-        let Some(settings) = self.settings(pipeline)? else { return Ok(None) };
-        let remote = Remote::connect(&settings, Patience::of_run(settings.timeout))?;
-        Ok(Some((remote, settings)))
+    /// The remote with its settings, as a run uses it.
+    pub(super) fn of_run(&self, pipeline: &Path) -> Result<Option<(Remote, Settings)>, Failure> {
+        let settings = if self.no_remote { None } else { self.remote.settings(pipeline)? };
+        let remote = |settings: Settings| (Remote::new(settings.clone(), Patience::of_run(settings.timeout)), settings);
+        Ok(settings.map(remote))
     }
 }
 

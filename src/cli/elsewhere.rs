@@ -73,15 +73,7 @@ pub(super) fn plan(
     (targets, force): (&[String], &[String]),
     remote: &MaybeRemoteArgs,
 ) -> Result<Plan, Failure> {
-    let remote = match remote.connect(file) {
-        Ok(remote) => remote,
-        Err(failure) if failure.is_of_remote() => {
-            say(&format!("warning: {failure}"));
-            None
-        }
-        Err(failure) => return Err(failure),
-    };
-    let Some((remote, _)) = remote else {
+    let Some((remote, _)) = remote.of_run(file)? else {
         return Plan::make(pipeline, store, targets, force).map_err(|error| Failure::of_plan(pipeline, error));
     };
     let stop = AtomicUsize::new(0);

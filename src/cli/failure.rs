@@ -1,6 +1,6 @@
 //! What can go wrong in a verb, and the exit code that it ends with.
 
-use std::{fmt, io, process::ExitCode};
+use std::{io, process::ExitCode};
 
 use anyhow::anyhow;
 use pgan_pipe::{
@@ -50,11 +50,6 @@ impl Failure {
         error.into()
     }
 
-    /// Whether it is the remote that is at fault, and could be left aside.
-    pub(super) fn is_of_remote(&self) -> bool {
-        self.code == REMOTE
-    }
-
     pub(super) fn message(code: u8, message: impl std::fmt::Display) -> Self {
         Self::new(code, anyhow!("{message}"))
     }
@@ -69,12 +64,6 @@ impl Failure {
             _ => say(&format!("error: {}", chain(&self.error))),
         }
         ExitCode::from(self.code)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&chain(&self.error))
     }
 }
 

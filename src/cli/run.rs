@@ -143,7 +143,7 @@ impl Run {
             device: self.device,
             worker,
             lock: self.locked.then(|| Lock::read(&self.pipeline.file)).transpose()?,
-            sharing: self.remote.connect(&self.pipeline.file)?.map(|(remote, settings)| Sharing {
+            sharing: self.remote.of_run(&self.pipeline.file)?.map(|(remote, settings)| Sharing {
                 remote,
                 push: settings.push,
                 timeout: settings.timeout,

@@ -96,15 +96,15 @@ pub enum RemoteError {
         /// What to do, after a semicolon.
         advice: &'static str,
     },
-    /// A file of the local store is not as it was stored, and was set aside.
-    #[error(
-        "`{file}` of `{stage}` is corrupted in the cache and was set aside, it is not sent; run again to make it anew"
-    )]
+    /// A file of the local store is not as it was stored; if it was corrupted it has been set aside.
+    #[error("`{file}` of `{stage}` is {fault} in the cache and cannot be sent; run again to make it anew")]
     CorruptedHere {
         /// The file's name in the artifact.
         file: String,
         /// The stage.
         stage: String,
+        /// `corrupted` or `missing`.
+        fault: &'static str,
     },
     /// The local store fails.
     #[error(transparent)]
@@ -182,7 +182,12 @@ impl RemoteError {
         matches!(self, Self::BadRecord { key, .. } if *key == wanted)
     }
 
-    /// Whether the remote is at fault by what it holds, and not by being out of reach.
+    /// Whether it is the remote as a whole that is of no use, and not one result.
+    pub(crate) fn is_of_remote(&self) -> bool {
+        !self.is_corruption() && !matches!(self, Self::Absent { .. } | Self::Store(_))
+    }
+
+    /// Whether something is not as it was stored, there or here.
     pub fn is_corruption(&self) -> bool {
         matches!(self, Self::Spoiled { .. } | Self::BadRecord { .. } | Self::CorruptedHere { .. })
     }

@@ -5,7 +5,7 @@ use std::{ops::Range, time::Duration};
 use futures_util::StreamExt;
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, path::Path};
 
-use super::{Link, RemoteError};
+use super::{RemoteError, link::Link};
 
 /// Less than this in the time for an answer is as good as nothing, in bytes.
 const TRICKLE: usize = 64 << 10;

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Link, Progress, Remote, RemoteError, SLOTS, Watch,
+    Progress, Remote, RemoteError, Watch,
     error::{MEND, line},
+    link::{Link, SLOTS},
 };
 use crate::{key::CacheKey, store::Record};
 
@@ -36,8 +37,9 @@ pub struct Offers {
 impl Remote {
     /// Looks for the records of these keys, without their objects.
     pub fn offers(&self, keys: &[CacheKey], watch: &mut Watch<'_>) -> Result<Offers, RemoteError> {
-        let link = &self.link;
-        self.wait(watch, &Progress::default(), async {
+        let line = self.line()?;
+        let link = &line.link;
+        line.wait(watch, &Progress::default(), async {
             let found = stream::iter(keys.iter().copied()).map(|key| async move {
                 match link.offered(key).await {
                     Err(error) if error.is_corruption() => Ok((key, Err(error))),

@@ -7,25 +7,19 @@
 //! All waiting is in here: the functions of [`Remote`] block, and return soon after the stop flag is set.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use object_store::{ObjectStore, multipart::MultipartStore, path::Path};
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::Semaphore,
-};
-
-use crate::{digest::Digest, key::CacheKey};
+use tokio::runtime::{Builder, Runtime};
 
 mod address;
 mod connect;
 mod error;
 mod fetch;
+mod link;
 mod lookup;
 mod partial;
 mod profile;
@@ -43,6 +37,8 @@ pub use progress::{Progress, Watch};
 pub use pull::Pulled;
 pub use push::{Pushed, Sending};
 pub use settings::Settings;
+
+use link::Link;
 
 /// What a large object is sent and fetched by, in bytes; a small one is held in memory as a whole.
 const PART: u64 = 8 << 20;
@@ -74,32 +70,20 @@ impl Patience {
     }
 }
 
-/// A store elsewhere.
+/// A store elsewhere. It costs nothing before something is asked of it: threads and certificates come with the first question.
 #[derive(Clone)]
 pub struct Remote {
+    settings: Settings,
+    patience: Patience,
+    line: Arc<Mutex<Option<Line>>>,
+}
+
+/// A connection in use.
+#[derive(Clone)]
+struct Line {
     link: Arc<Link>,
     engine: Arc<Engine>,
 }
-
-/// What transfers share.
-struct Link {
-    address: Address,
-    objects: Arc<dyn ObjectStore>,
-    /// Where uploads can be taken up again.
-    multipart: Option<Arc<dyn MultipartStore>>,
-    /// Where the remote's `v1` lies.
-    root: Path,
-    patience: Patience,
-    /// Small transfers at once.
-    slots: Semaphore,
-    /// Parts of large objects in memory at once.
-    parts: Semaphore,
-    /// Objects that came spoiled: they are sent again although they are there.
-    spoiled: Mutex<BTreeSet<Digest>>,
-}
-
-/// Small transfers at once: they wait for answers most of the time.
-const SLOTS: usize = 32;
 
 /// The runtime of transfers. Dropped, it waits for none of them.
 struct Engine(Option<Runtime>);
@@ -114,45 +98,37 @@ impl Drop for Engine {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Remote").field(&self.link.address).finish()
+        f.debug_struct("Remote")
+            .field("settings", &self.settings)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
     }
 }
 
 impl Remote {
-    /// Makes a remote ready; nothing is asked of it yet.
-    pub fn connect(settings: &Settings, patience: Patience) -> Result<Self, RemoteError> {
-        let (objects, multipart) = connect::connect(settings, patience)?;
-        let root = settings.address.root()?;
-        Self::new(settings.address.clone(), objects, multipart, root, patience)
-    }
-
-    fn new(
-        address: Address,
-        objects: Arc<dyn ObjectStore>,
-        multipart: Option<Arc<dyn MultipartStore>>,
-        root: Path,
-        patience: Patience,
-    ) -> Result<Self, RemoteError> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("remote").enable_all().build();
-        let runtime = runtime.map_err(|source| RemoteError::Runtime { source })?;
-        let link = Link {
-            address,
-            objects,
-            multipart,
-            root,
-            patience,
-            slots: Semaphore::new(SLOTS),
-            parts: Semaphore::new(patience.parts),
-            spoiled: Mutex::default(),
-        };
-        Ok(Self { link: Arc::new(link), engine: Arc::new(Engine(Some(runtime))) })
+    /// A remote by its settings. What is wrong with them is noticed when it is used.
+    pub fn new(settings: Settings, patience: Patience) -> Self {
+        Self { settings, patience, line: Arc::default() }
     }
 
     /// Where it is.
     pub fn address(&self) -> &Address {
-        &self.link.address
+        &self.settings.address
     }
 
+    fn line(&self) -> Result<Line, RemoteError> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = &*line {
+            return Ok(line.clone());
+        }
+        let link = Arc::new(Link::new(&self.settings, self.patience)?);
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("remote").enable_all().build();
+        let runtime = runtime.map_err(|source| RemoteError::Runtime { source })?;
+        Ok(line.insert(Line { link, engine: Arc::new(Engine(Some(runtime))) }).clone())
+    }
+}
+
+impl Line {
     /// Does the work, unless the stop flag is set; tells progress on the calling thread.
     fn wait<T>(
         &self,
@@ -175,43 +151,6 @@ impl Remote {
                 }
             }
         })
-    }
-}
-
-impl Link {
-    /// Where the object of this digest lies.
-    fn object(&self, digest: Digest) -> Path {
-        let digits = digest.to_string();
-        self.root.clone().join("objects").join(&digits[..2]).join(&digits[2..])
-    }
-
-    /// Where the record of this key lies.
-    fn record(&self, key: CacheKey) -> Path {
-        let digits = key.to_string();
-        self.root.clone().join("records").join(&digits[..2]).join(format!("{digits}.json"))
-    }
-
-    /// Remembers that the object came spoiled.
-    fn is_spoiled(&self, digest: Digest) {
-        self.spoiled.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-    }
-
-    fn was_spoiled(&self, digest: Digest) -> bool {
-        self.spoiled.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
-    }
-
-    /// Gives up what takes longer than it may.
-    async fn within<T>(
-        &self,
-        time: Duration,
-        action: &'static str,
-        path: &Path,
-        work: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<T, RemoteError> {
-        match tokio::time::timeout(time, work).await {
-            Ok(result) => result.map_err(|source| RemoteError::of(&self.address, action, path, &source)),
-            Err(_) => Err(RemoteError::silent(&self.address, action, path, time)),
-        }
     }
 }
 

@@ -9,7 +9,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{sync::OnceCell, task::JoinSet};
 
 use super::{
-    Link, Offered, PART, Progress, Remote, RemoteError, SLOTS, Watch, blocking, error::MEND, fetch::Read,
+    Offered, PART, Progress, Remote, RemoteError, Watch, blocking,
+    error::MEND,
+    fetch::Read,
+    link::{Link, SLOTS},
     partial::Partial,
 };
 use crate::{
@@ -35,9 +38,10 @@ impl Remote {
         offered: Vec<Offered>,
         watch: &mut Watch<'_>,
     ) -> Result<(Pulled, Arc<Progress>), RemoteError> {
+        let line = self.line()?;
         let progress = Arc::new(Progress::default());
         let pull = Arc::new(Pull {
-            link: Arc::clone(&self.link),
+            link: Arc::clone(&line.link),
             store: store.clone(),
             progress: Arc::clone(&progress),
             objects: Mutex::default(),
@@ -49,7 +53,7 @@ impl Remote {
             let pull = Arc::clone(&pull);
             async move { (offered.record.key, pull.result(&offered).await) }
         };
-        let pulled = self.wait(watch, &progress, all(offered.into_iter().map(work)))?;
+        let pulled = line.wait(watch, &progress, all(offered.into_iter().map(work)))?;
         Ok((pulled, progress))
     }
 }

@@ -9,7 +9,11 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
-use super::{Link, Progress, Remote, RemoteError, SLOTS, Watch, blocking, pull::all};
+use super::{
+    Progress, Remote, RemoteError, Watch, blocking,
+    link::{Link, SLOTS},
+    pull::all,
+};
 use crate::{
     digest::Digest,
     key::CacheKey,
@@ -46,15 +50,16 @@ impl Remote {
         if !self.address().is_writable() {
             return Err(RemoteError::ReadOnly { address: self.address().clone() });
         }
+        let line = self.line()?;
         let progress = Arc::new(Progress::default());
         let outputs: BTreeMap<Digest, u64> =
             records.iter().flat_map(|record| record.outputs.values()).map(|o| (o.digest, o.size)).collect();
         for &size in outputs.values() {
             progress.expect(size);
         }
-        let link = Arc::clone(&self.link);
+        let link = Arc::clone(&line.link);
         let told = Arc::clone(&progress);
-        let pushed = self.wait(watch, &progress, async move {
+        let pushed = line.wait(watch, &progress, async move {
             let listed = if outputs.len() < MANY || overwrite { None } else { link.list(outputs.keys()).await? };
             let push = Arc::new(Push::new(link, store.clone(), told, overwrite, listed));
             let work = |record: &Arc<Record>| {
@@ -74,8 +79,12 @@ impl Remote {
         progress: &Arc<Progress>,
         done: impl FnOnce(Result<Sending, RemoteError>) + Send + 'static,
     ) {
-        let push = Push::new(Arc::clone(&self.link), store.clone(), Arc::clone(progress), false, None);
-        if let Some(runtime) = &self.engine.0 {
+        let line = match self.line() {
+            Ok(line) => line,
+            Err(error) => return done(Err(error)),
+        };
+        let push = Push::new(line.link, store.clone(), Arc::clone(progress), false, None);
+        if let Some(runtime) = &line.engine.0 {
             runtime.spawn(async move { done(push.result(&record).await) });
         }
     }

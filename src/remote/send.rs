@@ -3,16 +3,17 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::{Path as FilePath, PathBuf},
+    path::Path as FilePath,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use object_store::{ObjectStoreExt, PutMode, PutOptions, path::Path};
 
 use super::{
-    Link, PART, Progress, RemoteError,
+    PART, Progress, RemoteError,
     address::Place,
     blocking,
+    link::Link,
     push::{Push, Sending},
 };
 use crate::{
@@ -85,19 +86,27 @@ fn intact(store: &Store, digest: Digest) -> Result<(), RemoteError> {
 /// An object that has rotted is not sent, and no longer used here.
 fn set_aside<T>(store: &Store, digest: Digest) -> Result<T, RemoteError> {
     store.set_aside(digest)?;
-    Err(RemoteError::CorruptedHere { file: digest.short(), stage: String::new() })
+    Err(not_sent(digest, "corrupted"))
 }
 
 fn unreadable(store: &Store, digest: Digest, error: io::Error) -> RemoteError {
-    let path: PathBuf = store.object(digest);
-    StoreError::io("read", &path)(error).into()
+    if error.kind() == io::ErrorKind::NotFound {
+        return not_sent(digest, "missing");
+    }
+    StoreError::io("read", &store.object(digest))(error).into()
+}
+
+fn not_sent(digest: Digest, fault: &'static str) -> RemoteError {
+    RemoteError::CorruptedHere { file: digest.short(), stage: String::new(), fault }
 }
 
 impl RemoteError {
-    /// Says which file of which stage is corrupted.
+    /// Says which file of which stage cannot be sent.
     pub(super) fn naming(self, file: &str, stage: &str) -> Self {
         match self {
-            Self::CorruptedHere { .. } => Self::CorruptedHere { file: file.to_owned(), stage: stage.to_owned() },
+            Self::CorruptedHere { fault, .. } => {
+                Self::CorruptedHere { file: file.to_owned(), stage: stage.to_owned(), fault }
+            }
             error => error,
         }
     }

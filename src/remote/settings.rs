@@ -55,7 +55,7 @@ impl Settings {
             None => Written::default(),
         };
         Ok(given.or(written.address.take()).map(|address| Self {
-            push: written.push.unwrap_or_else(|| address.is_writable()),
+            push: written.push.unwrap_or(true) && address.is_writable(),
             endpoint: written.endpoint,
             region: written.region,
             profile: written.profile,

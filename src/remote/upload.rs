@@ -16,7 +16,7 @@ use object_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Link, PART, RemoteError, blocking, push::Push};
+use super::{PART, RemoteError, blocking, link::Link, push::Push};
 use crate::{
     digest::Digest,
     store::{Output, Store, StoreError},

@@ -71,7 +71,7 @@ impl<'a> Share<'a> {
             Ok(Some(record)) => return Taken::Result(record),
             Ok(None) => {}
             Err(RemoteError::Stopped(_)) => return Taken::Stopped,
-            Err(error @ RemoteError::Trouble { .. }) => self.lose(&error, tell),
+            Err(error) if error.is_of_remote() => self.lose(&error, tell),
             Err(error) => {
                 let message = format!("its result cannot be pulled and is made here: {error}");
                 tell(Event::StageNotice { stage: stage.to_owned(), message });
@@ -113,7 +113,7 @@ impl<'a> Share<'a> {
                     "the remote holds another result of the same key, which stays: is the device deterministic?";
                 tell(Event::StageNotice { stage, message: message.to_owned() });
             }
-            Err(error @ RemoteError::Trouble { .. }) => self.lose(&error, tell),
+            Err(error) if error.is_of_remote() => self.lose(&error, tell),
             Err(error) => tell(Event::StageNotice { stage, message: format!("its result is not pushed: {error}") }),
         }
     }

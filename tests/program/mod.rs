@@ -32,7 +32,12 @@ impl Folder {
     /// The program with these arguments, away from the settings of whoever runs the tests.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_pgan-pipe")));
-        command.args(arguments).current_dir(self.0.path()).env_remove("PGAN_CACHE").env_remove("PGAN_WORKER");
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_remove("PGAN_CACHE")
+            .env_remove("PGAN_WORKER")
+            .env_remove("PGAN_REMOTE");
         command
     }
 

@@ -188,7 +188,7 @@ impl Share {
                            pipeline:\n\n  [remote]\n  url = \"s3://BUCKET/PREFIX\"\n";
             return Err(Failure::message(INVALID, message));
         };
-        let remote = Remote::connect(&settings, Patience::PUSH_OR_PULL)?;
+        let remote = Remote::new(settings, Patience::PUSH_OR_PULL);
         let stop = stop_on_signals().context("cannot listen to signals").map_err(|error| Failure::new(IO, error))?;
         Ok(Session { pipeline, store: self.cache.store(), remote, stop })
     }

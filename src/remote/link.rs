@@ -1,0 +1,86 @@
+//! A client of a remote, and what its transfers share.
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use object_store::{ObjectStore, multipart::MultipartStore, path::Path};
+use tokio::sync::Semaphore;
+
+use super::{Address, Patience, RemoteError, Settings, connect::connect};
+use crate::{digest::Digest, key::CacheKey};
+
+/// Small transfers at once: they wait for answers most of the time.
+pub(super) const SLOTS: usize = 32;
+
+/// A client of a remote.
+pub(super) struct Link {
+    pub(super) address: Address,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// Where uploads can be taken up again.
+    pub(super) multipart: Option<Arc<dyn MultipartStore>>,
+    /// Where the remote's `v1` lies.
+    pub(super) root: Path,
+    pub(super) patience: Patience,
+    /// Small transfers at once.
+    pub(super) slots: Semaphore,
+    /// Parts of large objects in memory at once.
+    pub(super) parts: Semaphore,
+    /// Objects that came spoiled: they are sent again although they are there.
+    spoiled: Mutex<BTreeSet<Digest>>,
+}
+
+impl Link {
+    /// Makes a client; nothing is asked of the remote yet.
+    pub(super) fn new(settings: &Settings, patience: Patience) -> Result<Self, RemoteError> {
+        let (objects, multipart) = connect(settings, patience)?;
+        Ok(Self {
+            root: settings.address.root()?,
+            address: settings.address.clone(),
+            objects,
+            multipart,
+            patience,
+            slots: Semaphore::new(SLOTS),
+            parts: Semaphore::new(patience.parts),
+            spoiled: Mutex::default(),
+        })
+    }
+
+    /// Where the object of this digest lies.
+    pub(super) fn object(&self, digest: Digest) -> Path {
+        let digits = digest.to_string();
+        self.root.clone().join("objects").join(&digits[..2]).join(&digits[2..])
+    }
+
+    /// Where the record of this key lies.
+    pub(super) fn record(&self, key: CacheKey) -> Path {
+        let digits = key.to_string();
+        self.root.clone().join("records").join(&digits[..2]).join(format!("{digits}.json"))
+    }
+
+    /// Remembers that the object came spoiled.
+    pub(super) fn is_spoiled(&self, digest: Digest) {
+        self.spoiled.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+    }
+
+    pub(super) fn was_spoiled(&self, digest: Digest) -> bool {
+        self.spoiled.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
+    }
+
+    /// Gives up what takes longer than it may.
+    pub(super) async fn within<T>(
+        &self,
+        time: Duration,
+        action: &'static str,
+        path: &Path,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, RemoteError> {
+        match tokio::time::timeout(time, work).await {
+            Ok(result) => result.map_err(|source| RemoteError::of(&self.address, action, path, &source)),
+            Err(_) => Err(RemoteError::silent(&self.address, action, path, time)),
+        }
+    }
+}
