@@ -21,7 +21,7 @@ use super::{
 };
 
 /// A client, and the same as one that can take uploads up again.
-type Client = (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>);
+pub(super) type Client = (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>);
 
 /// Where S3 is without a word of where.
 const REGION: &str = "us-east-1";

@@ -141,7 +141,11 @@ impl RemoteError {
             E::Unauthenticated { .. } => {
                 ("the credentials are not accepted".to_owned(), "; check the credentials", false)
             }
-            error => (root_cause(error), advice(address, error), true),
+            error => {
+                let reason = root_cause(error);
+                let passing = !is_final(&reason);
+                (reason, advice(address, error), passing)
+            }
         };
         Self::Trouble { action, what, reason, advice, passing }
     }
@@ -217,6 +221,12 @@ fn advice(address: &Address, error: &object_store::Error) -> &'static str {
         };
     }
     if text.contains("without LOCATION") { "; is `region` right?" } else { "" }
+}
+
+/// Whether a server refused a request for good: the same one will not be taken another time.
+fn is_final(reason: &str) -> bool {
+    let status = reason.split_once("status code: ").map(|(_, status)| status);
+    status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
 }
 
 /// The innermost cause on one line, without anything that a terminal would act on.

@@ -10,7 +10,10 @@ use std::{
 use object_store::{ObjectStore, multipart::MultipartStore, path::Path};
 use tokio::sync::Semaphore;
 
-use super::{Address, Patience, RemoteError, Settings, connect::connect};
+use super::{
+    Address, Patience, RemoteError, Settings,
+    connect::{Client, connect},
+};
 use crate::{digest::Digest, key::CacheKey};
 
 /// Small transfers at once: they wait for answers most of the time.
@@ -36,17 +39,14 @@ pub(super) struct Link {
 impl Link {
     /// Makes a client; nothing is asked of the remote yet.
     pub(super) fn new(settings: &Settings, patience: Patience) -> Result<Self, RemoteError> {
-        let (objects, multipart) = connect(settings, patience)?;
-        Ok(Self {
-            root: settings.address.root()?,
-            address: settings.address.clone(),
-            objects,
-            multipart,
-            patience,
-            slots: Semaphore::new(SLOTS),
-            parts: Semaphore::new(patience.parts),
-            spoiled: Mutex::default(),
-        })
+        let (root, address) = (settings.address.root()?, settings.address.clone());
+        Ok(Self::over(root, address, connect(settings, patience)?, patience))
+    }
+
+    /// Uses this client.
+    pub(super) fn over(root: Path, address: Address, (objects, multipart): Client, patience: Patience) -> Self {
+        let (slots, parts) = (Semaphore::new(SLOTS), Semaphore::new(patience.parts));
+        Self { address, objects, multipart, root, patience, slots, parts, spoiled: Mutex::default() }
     }
 
     /// Where the object of this digest lies.

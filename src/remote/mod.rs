@@ -163,3 +163,6 @@ async fn blocking<T: Send + 'static>(
         Err(error) => Err(RemoteError::Runtime { source: error.into() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

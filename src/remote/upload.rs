@@ -71,7 +71,7 @@ impl Push {
         if let Ok(upload) = found {
             match self.finish(&*service, path, output, upload).await {
                 // The service has forgotten it.
-                Err(RemoteError::Absent { .. }) => {}
+                Err(RemoteError::Absent { .. } | RemoteError::Trouble { passing: false, .. }) => {}
                 finished => return finished,
             }
             let (store, link, at) = (self.store.clone(), Arc::clone(&self.link), path.to_string());

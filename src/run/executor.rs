@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Sender, channel},
     },
     thread::{self, Scope},
     time::{Duration, Instant},
@@ -22,10 +22,8 @@ use super::{
 use crate::{
     device::DeviceName,
     digest::Digest,
-    key::CacheKey,
     pipeline::Pipeline,
     plan::{History, Plan, Reason, StageState, declared_material, key_of},
-    remote::{RemoteError, Sending},
     store::{Found, Holder, Lookup, Record, Slot, Store},
 };
 
@@ -72,8 +70,6 @@ struct Executor<'a> {
     repairs: BTreeMap<usize, Vec<Reason>>,
     budget: Budget,
     running: usize,
-    /// Results on their way to the remote.
-    giving: usize,
     /// No stage starts any more.
     halted: bool,
     error: Option<RunError>,
@@ -102,7 +98,6 @@ pub(super) fn execute(
         repairs: BTreeMap::new(),
         budget: Budget::new(options.capacity),
         running: 0,
-        giving: 0,
         halted: false,
         error: None,
         on_event,
@@ -155,10 +150,13 @@ impl<'a> Executor<'a> {
             while self.running > 0 || self.waits_for_others() {
                 match reports.recv_timeout(LOOK) {
                     Ok(Report::Event(event)) => (self.on_event)(&event),
-                    Ok(Report::Given { stage, key, result }) => self.given(stage, key, result),
+                    Ok(Report::Given(given)) => {
+                        self.shared.share.given(given, &mut |event| (self.on_event)(&event));
+                    }
                     Ok(Report::Ended(position, ending)) => {
                         if let Ok(Ending::Ran(record)) = &ending {
-                            self.give(position, record, &sender);
+                            let stage = &self.plan.stages[position].name;
+                            self.shared.share.give(self.shared.store, record, stage, &sender);
                         }
                         self.end(position, ending);
                         self.start_ready(scope, &sender);
@@ -169,33 +167,8 @@ impl<'a> Executor<'a> {
                 self.heed_stop();
             }
         });
-        self.wait_for_remote(&reports);
-    }
-
-    /// Has a result given to the remote behind the run's back.
-    fn give(&mut self, position: usize, record: &Arc<Record>, reports: &Sender<Report>) {
-        let Shared { share, store, .. } = self.shared;
-        self.giving += usize::from(share.give(store, record, &self.plan.stages[position].name, reports));
-    }
-
-    fn given(&mut self, stage: String, key: CacheKey, result: Result<Sending, RemoteError>) {
-        self.giving -= 1;
-        self.shared.share.given(stage, key, result, &mut |event| (self.on_event)(&event));
-    }
-
-    /// Waits for what is still being given to the remote, unless the run stops or the remote does nothing.
-    fn wait_for_remote(&mut self, reports: &Receiver<Report>) {
-        let share = &self.shared.share;
-        let mut patience = share.patience();
-        if self.giving > 0 {
-            (self.on_event)(&Event::RemoteWaiting { results: self.giving });
-        }
-        while self.giving > 0 && self.shared.options.stop.load(Ordering::Relaxed) == 0 && !patience.is_over() {
-            if let Ok(Report::Given { stage, key, result }) = reports.recv_timeout(LOOK) {
-                self.given(stage, key, result);
-            }
-        }
-        share.tell_behind(&mut |event| (self.on_event)(&event));
+        let stop = &self.shared.options.stop;
+        self.shared.share.finish(&reports, stop, &mut |event| (self.on_event)(&event));
     }
 
     fn heed_stop(&mut self) {

@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::Sender,
+        mpsc::{Receiver, Sender},
     },
     time::{Duration, Instant},
 };
@@ -17,6 +17,9 @@ use crate::{
     remote::{Progress, Remote, RemoteError, Sending, Watch},
     store::{Record, Store},
 };
+
+/// How often the stop flag is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The remote of a run, and how it is used.
 #[derive(Clone, Debug)]
@@ -36,6 +39,13 @@ pub(super) enum Taken {
     Stopped,
 }
 
+/// How it went to give a result.
+pub(super) struct Given {
+    stage: String,
+    key: CacheKey,
+    result: Result<Sending, RemoteError>,
+}
+
 /// A remote in use.
 pub(super) struct Share<'a> {
     sharing: Option<&'a Sharing>,
@@ -45,11 +55,19 @@ pub(super) struct Share<'a> {
     progress: Arc<Progress>,
     /// Results that should be there and are not, or not yet.
     behind: AtomicUsize,
+    /// Those of them that are on their way.
+    giving: AtomicUsize,
 }
 
 impl<'a> Share<'a> {
     pub(super) fn new(sharing: Option<&'a Sharing>) -> Self {
-        Self { sharing, lost: AtomicBool::new(false), progress: Arc::default(), behind: AtomicUsize::new(0) }
+        Self {
+            sharing,
+            lost: AtomicBool::new(false),
+            progress: Arc::default(),
+            behind: AtomicUsize::new(0),
+            giving: AtomicUsize::new(0),
+        }
     }
 
     fn in_use(&self) -> Option<&'a Sharing> {
@@ -80,29 +98,24 @@ impl<'a> Share<'a> {
         Taken::Nothing
     }
 
-    /// Begins to give a result to the remote; says whether a report of it will come.
-    pub(super) fn give(&self, store: &Store, record: &Arc<Record>, stage: &str, reports: &Sender<Report>) -> bool {
+    /// Begins to give a result to the remote; a report of how it went will come.
+    pub(super) fn give(&self, store: &Store, record: &Arc<Record>, stage: &str, reports: &Sender<Report>) {
         if !self.sharing.is_some_and(|sharing| sharing.push) {
-            return false;
+            return;
         }
         self.behind.fetch_add(1, Ordering::Relaxed);
-        let Some(Sharing { remote, .. }) = self.in_use() else { return false };
+        let Some(Sharing { remote, .. }) = self.in_use() else { return };
+        self.giving.fetch_add(1, Ordering::Relaxed);
         let (stage, key, reports) = (stage.to_owned(), record.key, reports.clone());
         remote.push_behind(store, Arc::clone(record), &self.progress, move |result| {
             // Nobody listens once the run is over.
-            let _ = reports.send(Report::Given { stage, key, result });
+            let _ = reports.send(Report::Given(Given { stage, key, result }));
         });
-        true
     }
 
     /// Takes note of how a result was given.
-    pub(super) fn given(
-        &self,
-        stage: String,
-        key: CacheKey,
-        result: Result<Sending, RemoteError>,
-        tell: &mut dyn FnMut(Event),
-    ) {
+    pub(super) fn given(&self, Given { stage, key, result }: Given, tell: &mut dyn FnMut(Event)) {
+        self.giving.fetch_sub(1, Ordering::Relaxed);
         if result.is_ok() {
             self.behind.fetch_sub(1, Ordering::Relaxed);
         }
@@ -125,13 +138,25 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// The patience of a run whose stages are done.
-    pub(super) fn patience(&self) -> Patience<'_> {
-        Patience { share: self, bytes: self.progress.bytes(), since: Instant::now() }
-    }
-
-    /// Tells, at the end, of results that have not been given.
-    pub(super) fn tell_behind(&self, tell: &mut dyn FnMut(Event)) {
+    /// Waits for what is still on its way when all stages are done, unless the run stops or nothing is sent for too long. Tells of
+    /// results that have not been given.
+    pub(super) fn finish(&self, reports: &Receiver<Report>, stop: &AtomicUsize, tell: &mut dyn FnMut(Event)) {
+        let giving = || self.giving.load(Ordering::Relaxed);
+        if giving() > 0 {
+            tell(Event::RemoteWaiting { results: giving() });
+        }
+        let (mut bytes, mut since) = (self.progress.bytes(), Instant::now());
+        while let (1.., 0, Some(sharing)) = (giving(), stop.load(Ordering::Relaxed), self.in_use()) {
+            if let Ok(Report::Given(given)) = reports.recv_timeout(LOOK) {
+                self.given(given, tell);
+            }
+            if self.progress.bytes() != bytes {
+                (bytes, since) = (self.progress.bytes(), Instant::now());
+            }
+            if since.elapsed() >= sharing.timeout {
+                break;
+            }
+        }
         let behind = self.behind.load(Ordering::Relaxed);
         if let (Some(Sharing { remote, .. }), 1..) = (self.sharing, behind) {
             let results = if behind == 1 { "1 result is".to_owned() } else { format!("{behind} results are") };
@@ -156,22 +181,4 @@ fn pull(
     let Some(offered) = offers.records.remove(&key) else { return Ok(None) };
     begins(offered.record.size());
     remote.pull(store, vec![offered], watch)?.0.remove(&key).transpose()
-}
-
-/// How long a run waits at its end: while something is being sent.
-pub(super) struct Patience<'a> {
-    share: &'a Share<'a>,
-    bytes: u64,
-    since: Instant,
-}
-
-impl Patience<'_> {
-    /// Whether nothing has been sent for too long, or the remote is lost.
-    pub(super) fn is_over(&mut self) -> bool {
-        let bytes = self.share.progress.bytes();
-        if bytes != self.bytes {
-            (self.bytes, self.since) = (bytes, Instant::now());
-        }
-        self.share.in_use().is_none_or(|sharing| self.since.elapsed() >= sharing.timeout)
-    }
 }

@@ -17,7 +17,7 @@ use super::{
     budget::Grant,
     process::{Heard, Process, obituary},
     protocol::{Failure, Job, Message},
-    sharing::{Share, Taken},
+    sharing::{Given, Share, Taken},
 };
 use crate::{
     device::DeviceName,
@@ -25,7 +25,7 @@ use crate::{
     key::{CacheKey, KeyMaterial},
     pipeline::{ByteSize, Declared, Pipeline, Timeout},
     plan::{Reason, named_metrics},
-    remote::{RemoteError, Sending, Watch},
+    remote::Watch,
     stage::{Artifact, Metrics},
     store::{Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
 };
@@ -74,11 +74,7 @@ pub(super) enum Report {
     Event(Event),
     Ended(usize, Result<Ending, RunError>),
     /// A result is on the remote, or is not.
-    Given {
-        stage: String,
-        key: CacheKey,
-        result: Result<Sending, RemoteError>,
-    },
+    Given(Given),
 }
 
 /// How a stage ended.

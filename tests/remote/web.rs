@@ -25,7 +25,7 @@ pub(crate) enum Answer {
     Silence,
 }
 
-type Manner = Box<dyn Fn(&str, &[u8]) -> Answer + Send>;
+pub(crate) type Manner = Box<dyn Fn(&str, &[u8]) -> Answer + Send>;
 
 /// A server that lives as long as the test.
 pub(crate) struct Web {
@@ -85,17 +85,13 @@ impl Web {
                     let (start, end) = range.split_once('-')?;
                     Some((start.parse::<usize>().ok()?, end.parse::<usize>().ok()?))
                 });
-                match part {
-                    Some((start, end)) => {
-                        let all = body.len();
-                        write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{end}/{all}\r\n")?;
-                        send(&mut stream, &body[start..=end], end + 1 - start)
-                    }
-                    None => {
-                        write!(stream, "HTTP/1.1 200 OK\r\n")?;
-                        send(&mut stream, &body, body.len())
-                    }
+                if let Some((start, end)) = part {
+                    let all = body.len();
+                    write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{end}/{all}\r\n")?;
+                    return send(&mut stream, &body[start..=end], end + 1 - start);
                 }
+                write!(stream, "HTTP/1.1 200 OK\r\n")?;
+                send(&mut stream, &body, body.len())
             }
             (Answer::Honest, None) => {
                 write!(stream, "HTTP/1.1 404 Not Found\r\n")?;
@@ -110,7 +106,7 @@ impl Web {
                 send(&mut stream, &bytes, length)
             }
             (Answer::Silence, _) => {
-                thread::sleep(Duration::from_secs(60));
+                thread::sleep(Duration::from_mins(1));
                 Ok(())
             }
         }
