@@ -164,7 +164,16 @@ impl Link {
         &self,
         objects: impl Iterator<Item = &'a Digest>,
     ) -> Result<Option<HashMap<Digest, u64>>, RemoteError> {
-        let shards: BTreeSet<String> = objects.map(|digest| digest.to_string()[..2].to_owned()).collect();
+        let all = self.root.clone().join("objects");
+        let there = self.within(self.patience.part, "list", &all, self.objects.list_with_delimiter(Some(&all)));
+        let there: BTreeSet<String> = match there.await {
+            Ok(found) => found.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect(),
+            // Who may write need not be allowed to list.
+            Err(RemoteError::Trouble { passing: false, .. } | RemoteError::Absent { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let wanted: BTreeSet<String> = objects.map(|digest| digest.to_string()[..2].to_owned()).collect();
+        let shards = wanted.into_iter().filter(|shard| there.contains(shard));
         let shard = |shard: String| async move {
             let _slot = self.slots.acquire().await;
             let folder = self.root.clone().join("objects").join(&*shard);
@@ -176,12 +185,7 @@ impl Link {
             // A long list takes several answers.
             self.within(self.patience.part, "list", &folder, found).await
         };
-        let found = stream::iter(shards).map(shard).buffer_unordered(SLOTS).try_collect::<Vec<_>>().await;
-        match found {
-            Ok(found) => Ok(Some(found.into_iter().flatten().flatten().collect())),
-            // Who may write need not be allowed to list.
-            Err(RemoteError::Trouble { passing: false, .. } | RemoteError::Absent { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found: Vec<_> = stream::iter(shards).map(shard).buffer_unordered(SLOTS).try_collect().await?;
+        Ok(Some(found.into_iter().flatten().flatten().collect()))
     }
 }
