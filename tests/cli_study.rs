@@ -64,7 +64,7 @@ fn metrics(folder: &Folder, stage: &str) -> Value {
 fn plan_lists_every_round_and_replica() {
     let folder = study();
     insta::assert_snapshot!("study_plan", folder.print(&["plan", "study.yaml"]));
-    assert!(folder.print(&["check", "study.yaml"]).contains("valid, 6 stages; 18 with rounds and replicas"));
+    assert!(folder.print(&["check", "study.yaml"]).contains("valid, 6 stages; 18 with sweeps, rounds and replicas"));
     let many = folder.print(&["plan", "study.yaml", "--set", "replicas=100"]);
     assert!(many.contains("on evaluation@1, evaluation@2, … evaluation@100 (100 in all)"), "{many}");
 }

@@ -9,7 +9,7 @@ use pgan_pipe::{
     store::Store,
 };
 
-use super::Failure;
+use super::{Failure, failure::INVALID};
 
 /// A pipeline with its overrides.
 #[derive(Args)]
@@ -25,6 +25,20 @@ pub(super) struct PipelineArgs {
 impl PipelineArgs {
     pub(super) fn load(&self) -> Result<Pipeline, Failure> {
         Ok(Pipeline::load(&self.file, &self.set)?)
+    }
+}
+
+/// The one stage (by index) that a name means; of a swept stage one point must be named.
+pub(super) fn one_stage(pipeline: &Pipeline, name: &str) -> Result<Option<usize>, Failure> {
+    match *pipeline.select(name) {
+        [first, .., _] => {
+            let message = format!(
+                "`{name}` stands for several points of a sweep: name one, as in `{}`",
+                pipeline.stages[first].name
+            );
+            Err(Failure::message(INVALID, message))
+        }
+        ref found => Ok(found.first().copied()),
     }
 }
 

@@ -17,7 +17,7 @@ impl Check {
         let pipeline = self.pipeline.load()?;
         pipeline.preflight(&(0..pipeline.stages.len()).collect::<Vec<_>>())?;
         let (named, all) = (pipeline.named, pipeline.stages.len());
-        let expanded = if all > named { format!("; {all} with rounds and replicas") } else { String::new() };
+        let expanded = if all > named { format!("; {all} with sweeps, rounds and replicas") } else { String::new() };
         print(&format!("{}: valid, {}{expanded}", self.pipeline.file.display(), count(named, "stage")))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -22,7 +22,7 @@ use pgan_pipe::{
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs},
+    arguments::{CacheArgs, PipelineArgs, one_stage},
     failure::{CORRUPT, INVALID, IO, STAGE},
     output::print,
     show,
@@ -60,7 +60,8 @@ impl Sample {
         let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])
             .map_err(|error| Failure::of_plan(&pipeline, error))?;
         let unknown = || Failure::message(INVALID, format!("there is no stage `{}`", self.stage));
-        let stage = plan.stages.iter().find(|stage| stage.name == self.stage).ok_or_else(unknown)?;
+        let wanted = one_stage(&pipeline, &self.stage)?;
+        let stage = plan.stages.iter().find(|stage| Some(stage.index) == wanted).ok_or_else(unknown)?;
         let produces = pipeline.stages[stage.index].stage.produces();
         if !matches!(produces, ArtifactKind::Model | ArtifactKind::FrozenModel | ArtifactKind::Candidate) {
             let message = format!("the stage `{}` makes {}, which cannot be sampled", self.stage, produces.in_words());

@@ -23,7 +23,7 @@ use super::{
 pub(super) struct Show {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The stage to show; all by default
+    /// The stage to show, or a swept stage with all of its points; all by default
     #[arg(value_name = "STAGE")]
     stage: Option<String>,
     #[command(flatten)]
@@ -39,7 +39,8 @@ impl Show {
         let targets: Vec<String> = self.stage.iter().cloned().collect();
         let plan = Plan::make(&pipeline, &self.cache.store(), &targets, &[])
             .map_err(|error| Failure::of_plan(&pipeline, error))?;
-        let asked = |stage: &&PlannedStage| self.stage.as_ref().is_none_or(|name| *name == stage.name);
+        let wanted = self.stage.as_ref().map(|name| pipeline.select(name));
+        let asked = |stage: &&PlannedStage| wanted.as_ref().is_none_or(|wanted| wanted.contains(&stage.index));
         let stages: Vec<&PlannedStage> = plan.stages.iter().filter(asked).collect();
         if let (Some(_), [stage]) = (&self.stage, &*stages) {
             record(stage, &self.pipeline)?;

@@ -9,13 +9,16 @@ use super::{
     draft::DraftStage,
     expand::of_round,
     fault::suggest,
+    matrix::join::Reference,
     node::shorten,
 };
 use crate::stage::{ArtifactKind, Port, Problem, Stage, Upstream};
 
 /// Adds every mistake between stages, and those that the stages find in themselves.
 pub(super) fn check(stages: &[DraftStage], mistakes: &mut Vec<Diagnostic>) {
-    let index: HashMap<&str, usize> = stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
+    // Before they are written out, all points of a sweep have one name: the first stands for them.
+    let index: HashMap<&str, usize> =
+        stages.iter().enumerate().rev().map(|(i, stage)| (stage.name.as_str(), i)).collect();
     let mut graph = DiGraph::<(), Place>::with_capacity(stages.len(), stages.len());
     let nodes: Vec<_> = stages.iter().map(|_| graph.add_node(())).collect();
     for (position, draft) in stages.iter().enumerate() {
@@ -28,9 +31,9 @@ pub(super) fn check(stages: &[DraftStage], mistakes: &mut Vec<Diagnostic>) {
             }
             let target = index.get(port.reference).copied().or_else(|| {
                 // Rounds are no stages yet: a reference to one is a reference to their stage.
-                let (name, round) = of_round(port.reference)?;
-                let at = *index.get(name)?;
-                (round < rounds(&stages[at])).then_some(at)
+                let at = |name: &str| index.get(name).or_else(|| index.get(Reference::of(name).stage)).copied();
+                let Some((name, round)) = of_round(port.reference) else { return at(port.reference) };
+                at(name).filter(|&at| round < rounds(&stages[at]))
             });
             if let Some(target) = target.filter(|&target| target != position) {
                 graph.add_edge(nodes[target], nodes[position], draft.locate(&port.field).0);

@@ -1,5 +1,7 @@
 //! Drafts: the stages of a file as far as they can be read, with every mistake noted on the way.
 
+use std::{collections::HashSet, sync::Arc};
+
 use serde::Deserialize;
 
 use super::{
@@ -7,16 +9,17 @@ use super::{
     diagnostics::{Diagnostic, Place},
     execution::Execution,
     fault::suggest,
+    matrix::{Coordinate, Matrix},
     mend,
     node::{Entry, Node, Scalar, Value, shorten},
-    parameters::Parameters,
+    parameters::{Parameters, Sweep},
 };
 use crate::{stage::Stage, value::ReplicaCount};
 
 /// Keys at the top of a pipeline file.
 const TOP: [&str; 6] = ["name", "seed", "replicas", "include", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
-pub(super) const COMMON: [&str; 6] = ["kind", "seed", "device", "resources", "retries", "timeout"];
+pub(super) const COMMON: [&str; 7] = ["kind", "matrix", "seed", "device", "resources", "retries", "timeout"];
 
 /// A file as far as it can be read.
 #[derive(Default)]
@@ -27,12 +30,17 @@ pub(super) struct Draft {
     pub(super) stages: Vec<DraftStage>,
 }
 
-/// A stage as far as it can be read.
+/// A stage as far as it can be read; of one with a `matrix`, one of its points.
+#[derive(Clone)]
 pub(super) struct DraftStage {
     pub(super) name: String,
     /// Where its name stands.
     pub(super) place: Place,
-    pub(super) node: Node,
+    pub(super) node: Arc<Node>,
+    /// The axes of its own `matrix`, with their values.
+    pub(super) point: Vec<Coordinate>,
+    /// Those of them that it does not mention, and where they stand.
+    pub(super) unused: Vec<(String, Place)>,
     pub(super) seed: u64,
     pub(super) execution: Execution,
     /// `None` if its kind is not known, or if it is past mending.
@@ -113,13 +121,7 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
         mistakes.push(Diagnostic::new("the pipeline has no stages", place).label("nothing to run"));
     }
     let entries = if let Value::Map(entries) = stages.value.value { entries } else { Vec::new() };
-    let stages = entries
-        .into_iter()
-        .map(|mut entry| {
-            parameters.put_in(&mut entry.value, mistakes);
-            draft_stage(entry, seed, mistakes)
-        })
-        .collect();
+    let stages = entries.into_iter().flat_map(|entry| points(entry, &mut parameters, seed, mistakes)).collect();
     Draft { name, replicas, stages }
 }
 
@@ -162,6 +164,50 @@ fn is_stage_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
+/// The stage of an entry: one, or of a sweep one a point.
+fn points(
+    mut entry: Entry,
+    parameters: &mut Parameters<'_>,
+    seed: u64,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<DraftStage> {
+    let matrix = match &mut entry.value.value {
+        Value::Map(entries) => entries.iter().position(|entry| entry.key == "matrix").map(|at| entries.remove(at)),
+        _ => None,
+    };
+    let matrix = matrix.map(|mut entry| {
+        parameters.put_in(&mut entry.value, mistakes);
+        Matrix::read(&entry, mistakes)
+    });
+    let Some(Some(matrix)) = matrix else {
+        parameters.sweep = if matrix.is_some() { Sweep::Faulty } else { Sweep::None };
+        parameters.put_in(&mut entry.value, mistakes);
+        parameters.sweep = Sweep::None;
+        return vec![draft_stage(entry, seed, mistakes)];
+    };
+    let (mut drafts, mut mentioned) = (Vec::new(), HashSet::new());
+    let cost = entry.value.cost();
+    for (values, point) in matrix.points() {
+        if let Err(mistake) = parameters.spend(cost, entry.place) {
+            mistakes.push(*mistake);
+            break;
+        }
+        let mut copy = entry.clone();
+        parameters.sweep = Sweep::Point { values, used: HashSet::new() };
+        parameters.put_in(&mut copy.value, mistakes);
+        if let Sweep::Point { used, .. } = std::mem::take(&mut parameters.sweep) {
+            mentioned.extend(used);
+        }
+        drafts.push(DraftStage { point, ..draft_stage(copy, seed, mistakes) });
+    }
+    let unused = matrix.axes.iter().filter(|axis| !mentioned.contains(&axis.name));
+    let unused: Vec<(String, Place)> = unused.map(|axis| (axis.name.clone(), axis.place)).collect();
+    for draft in &mut drafts {
+        draft.unused.clone_from(&unused);
+    }
+    drafts
+}
+
 fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) -> DraftStage {
     let Entry { key: name, place, value: node } = entry;
     if !is_stage_name(&name) {
@@ -171,7 +217,17 @@ fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) 
         );
     }
     let execution = Execution::read(&node, mistakes);
-    let mut draft = DraftStage { name, place, node, seed: default_seed, execution, stage: None, faulty: Vec::new() };
+    let mut draft = DraftStage {
+        name,
+        place,
+        node: Arc::new(node),
+        point: Vec::new(),
+        unused: Vec::new(),
+        seed: default_seed,
+        execution,
+        stage: None,
+        faulty: Vec::new(),
+    };
     if let Some(entry) = draft.node.entry("seed") {
         match read_entry(entry, mistakes) {
             Some(seed) => draft.seed = seed,

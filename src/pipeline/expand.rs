@@ -25,8 +25,8 @@ mod rounds;
 
 pub(super) use rounds::of_round;
 
-/// Stages that rounds and replicas may expand into.
-const MOST_STAGES: usize = 20_000;
+/// Stages that sweeps, rounds and replicas may expand into.
+pub(super) const MOST_STAGES: usize = 20_000;
 
 /// Writes rounds out, then replicas.
 pub(super) fn expand(
@@ -68,12 +68,13 @@ fn seed(stage: u64, what: &str, k: usize) -> u64 {
 impl Declared {
     /// A stage that comes of this one.
     fn offspring(&self, name: String, seed: u64, stage: Stage) -> Self {
-        let Self { place, node, replica, replicas, .. } = self;
+        let Self { place, node, replica, replicas, point, .. } = self;
         Self {
             name,
             seed,
             execution: self.execution,
             stage,
+            point: point.clone(),
             models: Vec::new(),
             replica: *replica,
             replicas: *replicas,
@@ -93,20 +94,9 @@ impl Declared {
             let message = format!("the stage `{}` cannot be repeated: {error}", self.name);
             Box::new(Diagnostic::new(message, self.place))
         };
-        Ok(self.offspring(name, seed, rewired(&self.stage, reference).map_err(refuse)?))
+        let references = self.stage.ports().into_iter().map(|port| (port.field.clone(), reference(&port).into()));
+        Ok(self.offspring(name, seed, self.stage.with_fields(references.collect()).map_err(refuse)?))
     }
-}
-
-/// The same stage with other references.
-fn rewired(stage: &Stage, reference: impl Fn(&Port<'_>) -> String) -> serde_json::Result<Stage> {
-    let mut fields = stage.to_json()?;
-    for port in stage.ports() {
-        let pointer = format!("/{}", port.field.replace('.', "/"));
-        let lost = || serde::de::Error::custom(format!("it lacks the field `{}`", port.field));
-        *fields.pointer_mut(&pointer).ok_or_else(lost)? = reference(&port).into();
-    }
-    // The kind is known: it is the stage's own.
-    Stage::deserialize(stage.kind(), fields).unwrap_or_else(|| Ok(stage.clone()))
 }
 
 /// Notes the names of the models that metrics mean by position: an evaluation's own, or those of the first evaluation that

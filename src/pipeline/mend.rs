@@ -20,7 +20,7 @@ pub(super) fn read(
     draft: &DraftStage,
     mistakes: &mut Vec<Diagnostic>,
 ) -> (Option<Stage>, Vec<String>) {
-    let mut node = Cow::Borrowed(&draft.node);
+    let mut node = Cow::Borrowed(&*draft.node);
     let mut faulty = draft.faulty.clone();
     let mut lacking = Lacking::default();
     stand_ins(&draft.node, &mut Vec::new(), &mut faulty);

@@ -2,10 +2,11 @@
 //!
 //! A text goes through these hands: [`yaml`] makes a tree of nodes with places, [`include`] joins it with the trees of the files
 //! that it includes, [`parameters`] changes it by `--set` and `${params.x}`, [`draft`] reads each stage's struct from it (with [`de`]), and [`checks`] looks across stages. Each of them
-//! adds to one list of mistakes; a [`Pipeline`] exists only if the list stays empty. [`expand`] writes rounds and replicas out.
+//! adds to one list of mistakes; a [`Pipeline`] exists only if the list stays empty. [`matrix`] writes the points of sweeps out,
+//! [`expand`] rounds and replicas.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ mod execution;
 mod expand;
 mod fault;
 mod include;
+mod matrix;
 mod mend;
 mod node;
 mod parameters;
@@ -33,6 +35,7 @@ use diagnostics::{Diagnostic, Place, Written};
 use draft::DraftStage;
 pub use execution::{ByteSize, Execution, Resources, Timeout};
 pub use include::Files;
+use matrix::join::Reference;
 
 /// Bytes that the files of a pipeline may have together.
 const MAX_BYTES: u64 = 16 << 20;
@@ -44,8 +47,8 @@ pub struct Pipeline {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// Stages in the order of the file, those that rounds and replicas stand for written out: replica by replica, and at the
-    /// end what brings replicas together.
+    /// Stages in the order of the file, those that sweeps, rounds and replicas stand for written out: replica by replica, and at
+    /// the end what brings replicas together.
     pub stages: Vec<Declared>,
     /// How many stages the file itself names.
     pub named: usize,
@@ -63,6 +66,8 @@ pub struct Declared {
     pub execution: Execution,
     /// What it is.
     pub stage: Stage,
+    /// The point of a sweep that it is at, as it stands in its name: `lr=0.001,width=64`; empty if it is not swept.
+    pub point: String,
     /// The names of the models that its metrics mean by position.
     pub models: Vec<String>,
     /// Which replica it belongs to, from 1 on.
@@ -119,13 +124,17 @@ impl Pipeline {
             return Err(PipelineError::Invalid(Diagnostics::new(written, mistakes)));
         };
         parameters::apply(&mut root, overrides, &mut mistakes);
-        let draft = draft::draft(root, &mut mistakes);
+        let mut draft = draft::draft(root, &mut mistakes);
+        let named = draft.stages.iter().map(|stage| &stage.name).collect::<HashSet<_>>().len();
         checks::check(&draft.stages, &mut mistakes);
+        if mistakes.is_empty() && matrix::join::is_swept(&draft.stages) {
+            draft.stages = matrix::join::join(&draft.stages, &mut mistakes);
+            checks::check(&draft.stages, &mut mistakes);
+        }
         let stages: Vec<Declared> = draft.stages.into_iter().filter_map(Declared::finish).collect();
         if !mistakes.is_empty() {
             return Err(PipelineError::Invalid(Diagnostics::new(written, mistakes)));
         }
-        let named = stages.len();
         let stages = match expand::expand(stages, draft.replicas) {
             Ok(stages) => stages,
             Err(mistake) => return Err(PipelineError::Invalid(Diagnostics::new(written, vec![*mistake]))),
@@ -137,6 +146,19 @@ impl Pipeline {
     /// The `k=v` of `--set` that it was loaded with.
     pub fn overrides(&self) -> &[String] {
         &self.written.overrides
+    }
+
+    /// The stages (indices) that a name means: the stage of this name, or of a sweep all points that agree with it: `base` means
+    /// all of `base@lr=0.1,width=8` and `base@lr=0.2,width=8`, and `base@lr=0.1` the first.
+    pub fn select(&self, name: &str) -> Vec<usize> {
+        let whole = self.stages.iter().position(|declared| declared.name == name);
+        let points = || {
+            let meant = Reference::of(name);
+            let agrees =
+                |declared: &Declared| !declared.point.is_empty() && meant.selects(&declared.name, &declared.point);
+            (0..self.stages.len()).filter(|&index| agrees(&self.stages[index])).collect()
+        };
+        whole.map_or_else(points, |index| vec![index])
     }
 
     /// The files that it is made of, its own first, as they are called and with their texts.
@@ -200,17 +222,18 @@ impl Declared {
     }
 
     fn finish(draft: DraftStage) -> Option<Self> {
-        let DraftStage { name, place, node, seed, execution, stage, .. } = draft;
+        let DraftStage { name, place, node, seed, execution, stage, point, .. } = draft;
         Some(Self {
             name,
             seed,
             execution,
             stage: stage?,
+            point: matrix::in_words(&point),
             models: Vec::new(),
             replica: 1,
             replicas: 1,
             place,
-            node: Arc::new(node),
+            node,
         })
     }
 

@@ -3,6 +3,8 @@
 //! Overrides are applied first, then parameters are put in; both before any stage is read, so a value that came from
 //! elsewhere is checked like one that stands in its place.
 
+use std::collections::HashSet;
+
 use super::{
     diagnostics::{Diagnostic, Place},
     fault::suggest,
@@ -115,11 +117,31 @@ fn set(node: &mut Node, path: &[&str], value: Node, key: &str) -> Result<(), Box
     Err(Box::new(Diagnostic::new(message, place)))
 }
 
-/// Puts the values of parameters in the place of `${params.x}`, everywhere in a node.
+/// Puts the values of parameters in the place of `${params.x}`, and those of a point in the place of `${matrix.x}`, everywhere in
+/// a node.
 pub(super) struct Parameters<'a> {
     params: &'a [Entry],
+    /// Where a sweep stands.
+    pub(super) sweep: Sweep,
     nodes: usize,
     text: usize,
+}
+
+/// What `${matrix.x}` means.
+#[derive(Default)]
+pub(super) enum Sweep {
+    /// Nothing: the stage has no `matrix`.
+    #[default]
+    None,
+    /// What is not known: the stage's `matrix` has mistakes, which are told.
+    Faulty,
+    /// The value of its axis.
+    Point {
+        /// By axis.
+        values: Vec<(String, Node)>,
+        /// The axes that were asked for so far.
+        used: HashSet<String>,
+    },
 }
 
 impl<'a> Parameters<'a> {
@@ -135,7 +157,7 @@ impl<'a> Parameters<'a> {
                 );
             }
         }
-        Self { params, nodes: 0, text: 0 }
+        Self { params, sweep: Sweep::None, nodes: 0, text: 0 }
     }
 
     /// Replaces all references inside this node. A value with a mistake becomes a stand-in.
@@ -143,6 +165,9 @@ impl<'a> Parameters<'a> {
         match &mut node.value {
             Value::Sequence(items) => items.iter_mut().for_each(|item| self.put_in(item, mistakes)),
             Value::Map(entries) => entries.iter_mut().for_each(|entry| self.put_in(&mut entry.value, mistakes)),
+            Value::Scalar(text, Scalar::Text) if matches!(self.sweep, Sweep::Faulty) && text.contains("${matrix.") => {
+                node.value = Value::StandIn;
+            }
             Value::Scalar(text, Scalar::Text) if text.contains("${") => {
                 let text = std::mem::take(text);
                 match self.replaced(&text, node.place) {
@@ -161,52 +186,95 @@ impl<'a> Parameters<'a> {
         if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
             && !name.contains(['{', '}'])
         {
-            let entry = self.find(name, place)?;
-            return Ok((entry.value.value.clone(), Some(entry.value.place)));
+            let node = self.find(name, place)?;
+            return Ok((node.value, Some(node.place)));
         }
         let (mut pasted, mut rest, mut origin) = (String::new(), text, None);
         while let Some((before, after)) = rest.split_once("${") {
             let Some((name, after)) = after.split_once('}') else {
                 return Err(Box::new(Diagnostic::new("`${` without a `}`", place).help("write `${params.NAME}`")));
             };
-            let entry = self.find(name, place)?;
-            let Value::Scalar(value, _) = &entry.value.value else {
-                let what = entry.value.in_words();
+            let node = self.find(name, place)?;
+            let Value::Scalar(value, _) = node.value else {
+                let what = node.in_words();
                 let message = format!("`{name}` is {what}, which cannot stand inside a text");
-                return Err(Box::new(Diagnostic::new(message, place).also(entry.place, "defined here")));
+                return Err(Box::new(Diagnostic::new(message, place).also(node.place, "defined here")));
             };
             // A path is relative to the file in which it begins.
             if pasted.is_empty() && before.is_empty() {
-                origin = Some(entry.value.place);
+                origin = Some(node.place);
             }
             pasted.push_str(before);
-            pasted.push_str(value);
+            pasted.push_str(&value);
             rest = after;
         }
         pasted.push_str(rest);
         Ok((Value::Scalar(pasted, Scalar::Text), origin))
     }
 
-    /// The parameter of this name, if the file has not used up what it may hold.
-    fn find(&mut self, name: &str, place: Place) -> Result<&'a Entry, Box<Diagnostic>> {
-        let Some(parameter) = name.trim().strip_prefix("params.") else {
-            let message = format!("`${{{}}}` is no parameter", shorten(name));
-            let meant = if self.params.iter().any(|entry| entry.key == name) { name } else { "NAME" };
-            return Err(Box::new(Diagnostic::new(message, place).help(format!("write `${{params.{meant}}}`"))));
+    /// A copy of the value of this name, if the file has not used up what it may hold.
+    fn find(&mut self, name: &str, place: Place) -> Result<Node, Box<Diagnostic>> {
+        let name = name.trim();
+        let found = if let Some(name) = name.strip_prefix("params.") {
+            &parameter(self.params, name, place)?.value
+        } else if let Some(axis) = name.strip_prefix("matrix.") {
+            self.axis(axis, place)?
+        } else {
+            return Err(Box::new(self.unknown(name, place)));
         };
-        let Some(entry) = self.params.iter().find(|entry| entry.key == parameter) else {
-            let known: Vec<&str> = self.params.iter().map(|entry| entry.key.as_str()).collect();
-            let diagnostic = Diagnostic::new(format!("there is no parameter `{}`", shorten(parameter)), place);
-            return Err(Box::new(match &*known {
-                [] => diagnostic.help("the pipeline has no `params`"),
-                known => suggest(diagnostic, parameter, known),
-            }));
+        let (cost, found) = (found.cost(), found.clone());
+        self.spend(cost, place)?;
+        Ok(found)
+    }
+
+    /// The value of an axis at the point of the sweep.
+    fn axis(&mut self, axis: &str, place: Place) -> Result<&Node, Box<Diagnostic>> {
+        let Sweep::Point { values, used } = &mut self.sweep else {
+            let diagnostic =
+                Diagnostic::new(format!("`${{matrix.{}}}` stands outside of a sweep", shorten(axis)), place);
+            return Err(Box::new(diagnostic.help("give the stage a `matrix:` with this axis")));
         };
-        let (nodes, text) = entry.value.cost();
+        let Some((axis, value)) = values.iter().find(|(known, _)| known == axis) else {
+            let known: Vec<&str> = values.iter().map(|(axis, _)| axis.as_str()).collect();
+            let diagnostic = Diagnostic::new(format!("`matrix` has no axis `{}`", shorten(axis)), place);
+            return Err(Box::new(suggest(diagnostic, axis, &known)));
+        };
+        used.insert(axis.clone());
+        Ok(value)
+    }
+
+    fn unknown(&self, name: &str, place: Place) -> Diagnostic {
+        let diagnostic = Diagnostic::new(format!("`${{{}}}` is no parameter", shorten(name)), place);
+        let (head, rest) = name.split_once('.').unwrap_or((name, ""));
+        if head == "param" || head == "parameters" || head == "parameter" {
+            return diagnostic.help(format!("did you mean `${{params.{rest}}}`?"));
+        }
+        let is_axis = |values: &[(String, Node)]| values.iter().any(|(axis, _)| axis == name);
+        if matches!(&self.sweep, Sweep::Point { values, .. } if is_axis(values)) {
+            return diagnostic.help(format!("write `${{matrix.{name}}}`"));
+        }
+        let meant = if self.params.iter().any(|entry| entry.key == name) { name } else { "NAME" };
+        diagnostic.help(format!("write `${{params.{meant}}}`"))
+    }
+
+    /// Charges for the copy of what costs so many nodes and bytes.
+    pub(super) fn spend(&mut self, (nodes, text): (usize, usize), place: Place) -> Result<(), Box<Diagnostic>> {
         (self.nodes, self.text) = (self.nodes + nodes, self.text + text);
         if self.nodes > yaml::MAX_NODES || self.text > yaml::MAX_TEXT {
-            return Err(Box::new(Diagnostic::new("the parameters expand to too much", place)));
+            return Err(Box::new(Diagnostic::new("parameters and sweeps expand to too much", place)));
         }
-        Ok(entry)
+        Ok(())
     }
+}
+
+/// The parameter of this name.
+fn parameter<'a>(params: &'a [Entry], name: &str, place: Place) -> Result<&'a Entry, Box<Diagnostic>> {
+    params.iter().find(|entry| entry.key == name).ok_or_else(|| {
+        let known: Vec<&str> = params.iter().map(|entry| entry.key.as_str()).collect();
+        let diagnostic = Diagnostic::new(format!("there is no parameter `{}`", shorten(name)), place);
+        Box::new(match &*known {
+            [] => diagnostic.help("the pipeline has no `params`"),
+            known => suggest(diagnostic, name, known),
+        })
+    })
 }

@@ -3,7 +3,12 @@
 //! Reads the store and the source files, changes nothing. The invariant: a stage is [`Cached`](StageState::Cached) only if
 //! its key is known from the content of all its inputs and a complete record of that key exists.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use petgraph::graph::DiGraph;
 use rayon::prelude::*;
@@ -48,6 +53,8 @@ pub struct PlannedStage {
     pub kind: &'static str,
     /// Its inputs in the order of its ports: the role, and the index in `pipeline.stages` of the stage that it takes.
     pub inputs: Vec<(&'static str, usize)>,
+    /// Whether it runs even if its result is in the store.
+    pub forced: bool,
     /// What will become of it.
     pub state: StageState,
 }
@@ -155,7 +162,7 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         let order = order::order(pipeline, targets, force)?;
         let history = History::new(store, &pipeline.name);
-        let mut planner = Planner { pipeline, store, force, history, artifacts: BTreeMap::new() };
+        let mut planner = Planner { pipeline, store, forced: &order.forced, history, artifacts: BTreeMap::new() };
         let mut states: Vec<Option<StageState>> = order.stages.iter().map(|_| None).collect();
         // What a stage takes stands in an earlier generation: the stages of one are looked up side by side.
         for generation in generations(&order) {
@@ -181,6 +188,7 @@ impl Plan {
                 name: declared.name.clone(),
                 kind: declared.stage.kind(),
                 inputs,
+                forced: order.forced.contains(&index),
                 state: state?,
             })
         };
@@ -221,7 +229,7 @@ fn generations(order: &Order) -> Vec<Vec<usize>> {
 struct Planner<'a> {
     pipeline: &'a Pipeline,
     store: &'a Store,
-    force: &'a [String],
+    forced: &'a BTreeSet<usize>,
     history: History,
     /// The artifacts of cached stages, by index in `pipeline.stages`.
     artifacts: BTreeMap<usize, Digest>,
@@ -230,7 +238,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn state(&self, Ordered { index, inputs: ports }: &Ordered) -> Result<StageState, PlanError> {
         let declared = &self.pipeline.stages[*index];
-        let forced = self.force.contains(&declared.name);
+        let forced = self.forced.contains(index);
         let (mut inputs, mut waits_for) = (BTreeMap::<String, Vec<Digest>>::new(), Vec::new());
         for (role, index) in ports {
             match self.artifacts.get(index) {

@@ -18,7 +18,12 @@ use crate::{pipeline::Pipeline, stage::nearest};
 pub(super) struct Order {
     pub(super) stages: Vec<Ordered>,
     pub(super) graph: DiGraph<usize, &'static str>,
+    /// Those that run even if cached, by their index in `pipeline.stages`.
+    pub(super) forced: BTreeSet<usize>,
 }
+
+/// So many names are listed where none is near.
+const LISTED: usize = 20;
 
 /// A stage that takes part: its index in `pipeline.stages`, and those of its inputs with their roles, in the order of its ports.
 pub(super) struct Ordered {
@@ -28,31 +33,39 @@ pub(super) struct Ordered {
 
 pub(super) fn order(pipeline: &Pipeline, targets: &[String], force: &[String]) -> Result<Order, PlanError> {
     let names = pipeline.stages.iter().enumerate().map(|(index, declared)| (declared.name.as_str(), index)).collect();
-    for name in force {
-        find(&names, name)?;
-    }
+    let forced = find(pipeline, force)?.into_iter().collect();
     let whole = whole_graph(pipeline, &names)?;
     let wanted = match targets {
         [] => (0..pipeline.stages.len()).collect(),
-        _ => ancestors(&whole, targets.iter().map(|name| find(&names, name)).collect::<Result<_, _>>()?),
+        _ => ancestors(&whole, find(pipeline, targets)?),
     };
     let order = topological(&whole, &wanted);
     if order.len() < wanted.len() {
         let stuck = wanted.into_iter().filter(|index| !order.contains(index));
         return Err(PlanError::Cycle { stages: stuck.map(|index| pipeline.stages[index].name.clone()).collect() });
     }
-    Ok(ordered(&whole, &order))
+    Ok(ordered(&whole, &order, forced))
 }
 
-fn find(names: &BTreeMap<&str, usize>, name: &str) -> Result<usize, PlanError> {
-    names.get(name).copied().ok_or_else(|| {
-        let known: Vec<&str> = names.keys().copied().collect();
-        let help = match nearest(name, &known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("its stages are `{}`", known.join("`, `")),
-        };
-        PlanError::UnknownStage { name: name.to_owned(), help }
-    })
+/// The stages (indices) of these names; the name of a swept stage stands for all of its points.
+fn find(pipeline: &Pipeline, names: &[String]) -> Result<Vec<usize>, PlanError> {
+    let mut found = Vec::new();
+    for name in names {
+        let meant = pipeline.select(name);
+        if meant.is_empty() {
+            let known: Vec<&str> = pipeline.stages.iter().map(|declared| declared.name.as_str()).collect();
+            let help = match nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.len() > LISTED => {
+                    format!("its stages are `{}` and {} more", known[..LISTED].join("`, `"), known.len() - LISTED)
+                }
+                None => format!("its stages are `{}`", known.join("`, `")),
+            };
+            return Err(PlanError::UnknownStage { name: name.clone(), help });
+        }
+        found.extend(meant);
+    }
+    Ok(found)
 }
 
 /// The graph of all stages; nodes are indices in `pipeline.stages`, edges stand in the order of the ports.
@@ -105,7 +118,7 @@ fn topological(graph: &DiGraph<usize, &'static str>, wanted: &BTreeSet<usize>) -
     order
 }
 
-fn ordered(whole: &DiGraph<usize, &'static str>, order: &[usize]) -> Order {
+fn ordered(whole: &DiGraph<usize, &'static str>, order: &[usize], forced: BTreeSet<usize>) -> Order {
     let mut position = vec![NodeIndex::default(); whole.node_count()];
     let mut graph = DiGraph::new();
     let mut stages = Vec::new();
@@ -119,5 +132,5 @@ fn ordered(whole: &DiGraph<usize, &'static str>, order: &[usize]) -> Order {
         }
         stages.push(Ordered { index, inputs });
     }
-    Order { stages, graph }
+    Order { stages, graph, forced }
 }

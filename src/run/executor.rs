@@ -293,7 +293,7 @@ impl<'a> Executor<'a> {
         position: usize,
         inputs: Vec<(&'static str, usize, Arc<Record>)>,
     ) -> Result<Option<Task>, RunError> {
-        let Shared { pipeline, store, options, .. } = self.shared;
+        let Shared { pipeline, store, .. } = self.shared;
         let planned = &self.plan.stages[position];
         let declared = &pipeline.stages[planned.index];
         let mut digests: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
@@ -302,7 +302,7 @@ impl<'a> Executor<'a> {
         }
         let material = declared_material(pipeline, store, declared, digests)?;
         let key = key_of(declared, &material)?;
-        let forced = options.force.contains(&planned.name);
+        let forced = planned.forced;
         if !forced && let Found::Complete(record) = store.find(key)? {
             self.cached(position, record, None);
             return Ok(None);

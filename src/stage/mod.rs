@@ -367,6 +367,17 @@ macro_rules! stages {
                 match self { $(Self::$kind(stage) => serde_json::to_value(stage),)* }
             }
 
+            /// The same stage with other values of these fields, by their dotted paths.
+            pub(crate) fn with_fields(&self, values: BTreeMap<String, serde_json::Value>) -> serde_json::Result<Self> {
+                let mut fields = self.to_json()?;
+                for (path, value) in values {
+                    let lost = || serde::de::Error::custom(format!("it lacks the field `{path}`"));
+                    *fields.pointer_mut(&format!("/{}", path.replace('.', "/"))).ok_or_else(lost)? = value;
+                }
+                // The kind is known: it is the stage's own.
+                Self::deserialize(self.kind(), fields).unwrap_or_else(|| Ok(self.clone()))
+            }
+
             /// The name of the kind, as in `kind:`.
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => $name,)* }

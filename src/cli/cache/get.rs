@@ -7,7 +7,7 @@ use pgan_pipe::{plan::Plan, store::Copying};
 
 use super::super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs},
+    arguments::{CacheArgs, PipelineArgs, one_stage},
     output::print,
     sample::intact,
     show::record,
@@ -42,7 +42,8 @@ impl Get {
         let store = self.cache.store();
         let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])
             .map_err(|error| Failure::of_plan(&pipeline, error))?;
-        let Some(stage) = plan.stages.iter().find(|stage| stage.name == self.stage) else {
+        let wanted = one_stage(&pipeline, &self.stage)?;
+        let Some(stage) = plan.stages.iter().find(|stage| Some(stage.index) == wanted) else {
             return Ok(ExitCode::SUCCESS);
         };
         let record = record(stage, &self.pipeline)?;

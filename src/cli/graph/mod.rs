@@ -45,7 +45,7 @@ impl Graph {
     }
 }
 
-/// The stages in the order of the file, with the stages that they take from. Of replicas the first one stands for all.
+/// The stages in the order of the file, with the stages that they take from. Of replicas, and of the points of a sweep, one stands for all.
 struct Dag {
     nodes: Vec<Node>,
 }
@@ -62,16 +62,39 @@ struct Node {
 
 impl Dag {
     fn of(pipeline: &Pipeline) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut index: HashMap<String, usize> = HashMap::new();
         let shown: Vec<&Declared> = pipeline.stages.iter().filter(|declared| declared.replica == 1).collect();
-        let index: HashMap<&str, usize> =
-            shown.iter().enumerate().map(|(i, declared)| (declared.name.as_str(), i)).collect();
-        let node = |declared: &&Declared| {
-            let ports = declared.stage.ports();
-            let inputs = ports.iter().filter_map(|port| Some((port.role, *index.get(port.reference)?))).collect();
-            let copies = if declared.replicas > 1 { format!(" ×{}", declared.replicas) } else { String::new() };
-            Node { name: declared.name.clone(), kind: declared.stage.kind().to_owned() + &copies, inputs, rank: 0 }
-        };
-        let mut dag = Self { nodes: shown.iter().map(node).collect() };
+        let points: HashMap<&str, &str> =
+            shown.iter().map(|declared| (declared.name.as_str(), declared.point.as_str())).collect();
+        let family = |name: &str| name.replacen(&format!("@{}", points.get(name).unwrap_or(&"")), "", 1);
+        let mut copies = Vec::new();
+        for declared in &shown {
+            let name = if declared.point.is_empty() { declared.name.clone() } else { family(&declared.name) };
+            let at = *index.entry(name.clone()).or_insert(nodes.len());
+            if at == nodes.len() {
+                nodes.push(Node { name, kind: declared.stage.kind().to_owned(), inputs: Vec::new(), rank: 0 });
+                copies.push(0);
+            }
+            copies[at] += declared.replicas;
+        }
+        for declared in &shown {
+            let of = |name: &str| index.get(name).or_else(|| index.get(&family(name))).copied();
+            let Some(at) = of(&declared.name) else { continue };
+            for port in declared.stage.ports() {
+                let Some(from) = of(port.reference) else { continue };
+                // The points of a list are one input, and so are those of all points of a stage.
+                let swept =
+                    points.get(port.reference).is_some_and(|point| !point.is_empty()) || !declared.point.is_empty();
+                if !swept || !nodes[at].inputs.contains(&(port.role, from)) {
+                    nodes[at].inputs.push((port.role, from));
+                }
+            }
+        }
+        for (node, copies) in nodes.iter_mut().zip(copies).filter(|(_, copies)| *copies > 1) {
+            let _ = write!(node.kind, " ×{copies}");
+        }
+        let mut dag = Self { nodes };
         dag.rank();
         dag
     }
