@@ -41,6 +41,7 @@ fn main() -> anyhow::Result<()> {
 
     let options = RunOptions {
         targets: Vec::new(),
+        only_targets: false,
         force: Vec::new(),
         keep_going: false,
         capacity: Capacity::of_this_machine(),

@@ -1,7 +1,11 @@
 //! Options that several verbs have.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context;
 use clap::Args;
 use pgan_pipe::{
     pipeline::Pipeline,
@@ -9,7 +13,10 @@ use pgan_pipe::{
     store::Store,
 };
 
-use super::{Failure, failure::INVALID};
+use super::{
+    Failure,
+    failure::{INVALID, IO},
+};
 
 /// A pipeline with its overrides.
 #[derive(Args)]
@@ -89,6 +96,39 @@ impl MaybeRemoteArgs {
         let remote = |settings: Settings| (Remote::new(settings.clone(), Patience::of_run(settings.timeout)), settings);
         Ok(settings.map(remote))
     }
+}
+
+/// How stages are run, one by one.
+#[derive(Args)]
+pub(super) struct WorkerArgs {
+    /// The pgan-pipe program that runs the stages; this one by default
+    #[arg(long, value_name = "PATH", env = "PGAN_WORKER", hide_env_values = true)]
+    worker: Option<PathBuf>,
+    /// Write a checkpoint of a training this often: an interruption costs no more than that
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(super) checkpoint_every: Duration,
+}
+
+impl WorkerArgs {
+    /// The program that runs the stages.
+    pub(super) fn path(&self) -> Result<PathBuf, Failure> {
+        match self.worker.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => Ok(path.clone()),
+            None => this_program(),
+        }
+    }
+}
+
+/// The path of this program.
+pub(super) fn this_program() -> Result<PathBuf, Failure> {
+    let found = std::env::current_exe().context("cannot find this program to start workers");
+    found.map_err(|error| Failure::new(IO, error))
+}
+
+/// A time in seconds, from 0.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "not a time; write 10 or 0.5, for example".to_owned())
 }
 
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use pgan_pipe::{
     device::DeviceName,
     pipeline::{Declared, Pipeline},
+    shell::quote,
 };
 
 use super::{
@@ -63,7 +64,7 @@ impl Export {
         let included: Vec<String> = pipeline.files().skip(1).map(|(path, _)| python(&path.to_string_lossy())).collect();
         let mut set = String::new();
         for (key, value) in &self.pipeline.set {
-            let _ = write!(set, " --set {}", shell(&format!("{key}={value}")));
+            let _ = write!(set, " --set {}", quote(&format!("{key}={value}")));
         }
         let mut out =
             String::from("# The stages of a pgan-pipe pipeline, written by `pgan-pipe export --format snakemake`.\n\n");
@@ -116,7 +117,7 @@ impl Export {
             if !resources.is_empty() {
                 let _ = writeln!(out, "    resources:\n        {}", resources.join(",\n        "));
             }
-            let stage = shell(name);
+            let stage = quote(name);
             let _ = writeln!(
                 out,
                 "    shell:\n        RUN + {} + GET + {}",
@@ -172,24 +173,12 @@ fn python(text: &str) -> String {
     quoted + "\""
 }
 
-/// A word of a shell.
-fn shell(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_where_they_must_be() {
-        assert_eq!(shell("steps=500"), "steps=500");
-        assert_eq!(shell("name=it's"), r"'name=it'\''s'");
-        assert_eq!(shell(""), "''");
+    fn strings_of_python_are_escaped() {
         assert_eq!(python("a \"b\" \\ \u{1}"), "\"a \\\"b\\\" \\\\ \\u0001\"");
     }
 }

@@ -10,6 +10,7 @@ use pgan_pipe::{
     remote::RemoteError,
     run::RunError,
     store::StoreError,
+    submit::{EngineError, SubmitError},
 };
 
 use super::output::{self, say};
@@ -152,7 +153,32 @@ impl From<RunError> for Failure {
             RunError::Store(error) => error.into(),
             RunError::Stopped(signal) => Self::new(u8::try_from(128 + signal).unwrap_or(IO), RunError::Stopped(signal)),
             error @ RunError::NotAsLocked { .. } => Self::new(STALE, error),
+            error @ RunError::NotReady { .. } => Self::new(STAGE, error),
             error @ RunError::Worker { .. } => Self::new(IO, error),
+        }
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let code = if matches!(error, EngineError::Absent { .. }) { INVALID } else { IO };
+        Self::new(code, error)
+    }
+}
+
+impl From<SubmitError> for Failure {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Plan(error) => error.into(),
+            SubmitError::Invalid(error) => error.into(),
+            SubmitError::Store(error) => error.into(),
+            SubmitError::Engine(error) => error.into(),
+            SubmitError::Run(error) => error.into(),
+            SubmitError::Changed { .. } => Self::new(STALE, error),
+            SubmitError::NoSuchStage { .. } | SubmitError::NeverSubmitted { .. } => Self::new(INVALID, error),
+            SubmitError::Halfway { .. } | SubmitError::NoWorker(_) | SubmitError::NoSubmission { .. } => {
+                Self::new(IO, error)
+            }
         }
     }
 }

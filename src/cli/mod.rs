@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod arguments;
 mod cache;
+mod cancel;
 mod check;
 mod completions;
 mod devices;
@@ -17,6 +18,7 @@ mod export;
 mod failure;
 mod graph;
 mod init;
+mod job;
 mod output;
 mod pack;
 mod plan;
@@ -27,6 +29,7 @@ mod sample;
 mod show;
 mod signals;
 mod status;
+mod submit;
 mod text;
 mod worker;
 
@@ -64,7 +67,11 @@ enum Verb {
     Plan(plan::Plan),
     /// Run what is needed, and take the rest from the cache
     Run(run::Run),
-    /// Show what is cached, running or interrupted
+    /// Hand what is needed to a cluster's engine, one job a stage
+    Submit(submit::Submit),
+    /// Cancel jobs that are queued or running on a cluster
+    Cancel(cancel::Cancel),
+    /// Show what is cached, queued, running or interrupted
     Status(status::Status),
     /// Show the stages and what they take from each other
     Graph(graph::Graph),
@@ -87,6 +94,9 @@ enum Verb {
     /// Look into the cache
     #[command(subcommand)]
     Cache(cache::Cache),
+    /// Run one stage of a submission, as a job of a cluster's engine
+    #[command(hide = true)]
+    Job(job::Job),
     /// Run one stage for an orchestrator, over pipes
     #[command(hide = true)]
     Worker,
@@ -107,6 +117,9 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(check) => check.run(),
         Verb::Plan(plan) => plan.run(),
         Verb::Run(run) => run.run(),
+        Verb::Submit(submit) => submit.run(),
+        Verb::Cancel(cancel) => cancel.run(),
+        Verb::Job(job) => job.run(),
         Verb::Status(status) => status.run(),
         Verb::Graph(graph) => graph.run(),
         Verb::Show(show) => show.run(),

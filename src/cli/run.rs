@@ -1,8 +1,7 @@
 //! `run`: runs what is needed.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{ArgAction, Args};
 use pgan_pipe::{
     device::DeviceName,
@@ -11,16 +10,17 @@ use pgan_pipe::{
     run::{Capacity, RunError, RunOptions, Sharing, run},
     store::Store,
 };
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs},
-    failure::{IO, STAGE},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs},
+    failure::STAGE,
     output::say,
     plan,
     progress::{self, Verbosity},
     results,
-    signals::stop_on_signals,
+    signals::stop_on,
 };
 
 const EXAMPLES: &str = "\
@@ -78,12 +78,8 @@ pub(super) struct Run {
     /// Say more: why stages run, their keys, frequent progress
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// The pgan-pipe program that runs the stages; this one by default
-    #[arg(long, value_name = "PATH", env = "PGAN_WORKER", hide_env_values = true)]
-    worker: Option<PathBuf>,
-    /// Write a checkpoint of a training this often: an interruption costs no more than that
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    checkpoint_every: Duration,
+    #[command(flatten)]
+    worker: WorkerArgs,
     /// Show what would run, and why; the same as `plan`
     #[arg(long = "dry-run")]
     only_plan: bool,
@@ -123,15 +119,11 @@ impl Run {
     }
 
     fn options(&self) -> Result<RunOptions, Failure> {
-        let trouble = |error: anyhow::Error| Failure::new(IO, error);
-        let worker = match self.worker.as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().context("cannot find this program to start workers").map_err(trouble)?,
-        };
         let machine = Capacity::of_this_machine();
         let threads = self.threads.map_or(machine.threads, usize::from);
         Ok(RunOptions {
             targets: self.targets.clone(),
+            only_targets: false,
             force: self.force.clone(),
             keep_going: self.keep_going,
             capacity: Capacity {
@@ -141,15 +133,15 @@ impl Run {
                 gpus: machine.gpus,
             },
             device: self.device,
-            worker,
+            worker: self.worker.path()?,
             lock: self.locked.then(|| Lock::read(&self.pipeline.file)).transpose()?,
             sharing: self.remote.of_run(&self.pipeline.file)?.map(|(remote, settings)| Sharing {
                 remote,
                 push: settings.push,
                 timeout: settings.timeout,
             }),
-            checkpoint_every: self.checkpoint_every,
-            stop: stop_on_signals().context("cannot listen to signals").map_err(trouble)?,
+            checkpoint_every: self.worker.checkpoint_every,
+            stop: stop_on(&[SIGINT, SIGTERM])?,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         })
     }
@@ -161,10 +153,4 @@ impl Run {
             (false, _) => Verbosity::Verbose,
         }
     }
-}
-
-/// A time in seconds, from 0.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "not a time; write 10 or 0.5, for example".to_owned())
 }

@@ -5,15 +5,19 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize},
 };
 
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    flag,
-};
+use anyhow::Context;
+use signal_hook::flag;
 
-/// The first SIGINT or SIGTERM asks the run to stop, the second one ends the program.
-pub(super) fn stop_on_signals() -> std::io::Result<Arc<AtomicUsize>> {
+use super::{Failure, failure::IO};
+
+/// The first of these signals is noted for whoever looks, the second of its kind ends the program.
+pub(super) fn stop_on(signals: &[i32]) -> Result<Arc<AtomicUsize>, Failure> {
+    listen(signals).context("cannot listen to signals").map_err(|error: anyhow::Error| Failure::new(IO, error))
+}
+
+fn listen(signals: &[i32]) -> std::io::Result<Arc<AtomicUsize>> {
     let stop = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
+    for &signal in signals {
         let again = Arc::new(AtomicBool::new(false));
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
         flag::register(signal, again)?;

@@ -1,11 +1,13 @@
-//! `status`: what is cached, running, or was interrupted and at which step.
+//! `status`: what is cached, queued on a cluster, running, or was interrupted and at which step.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::Args;
 use pgan_pipe::{
     plan::{PlannedStage, StageState},
+    run::last_lines,
     store::{Mark, Store, Work},
+    submit::{Found, Standing, lookup},
 };
 use serde_json::json;
 
@@ -14,7 +16,7 @@ use super::{
     arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs},
     elsewhere,
     failure::STALE,
-    output::{print, print_json},
+    output::{print, print_json, say},
     plan::reasons,
     text::{bytes, columns, several, since},
 };
@@ -40,12 +42,20 @@ impl Status {
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
         let plan = elsewhere::plan(&pipeline, &self.pipeline.file, &store, (&[], &[]), &self.remote)?;
-        let states: Vec<State<'_>> =
-            plan.stages.iter().map(|stage| State::of(stage, &store)).collect::<Result<_, _>>()?;
+        let open = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
+        let open: BTreeSet<&str> = open.map(|stage| stage.name.as_str()).collect();
+        let of_plan = |error| Failure::of_plan(&pipeline, error);
+        let (mut jobs, errors) = lookup(&pipeline, &store, &open).map_err(of_plan)?;
+        let states = plan.stages.iter().map(|stage| State::of(stage, jobs.remove(&stage.name), &store));
+        let states: Vec<State<'_>> = states.collect::<Result<_, _>>()?;
+        for error in errors {
+            say(&format!("warning: {error}"));
+        }
         if self.json {
             print_json(states.iter().map(State::json))?;
         } else {
-            print(&columns(&states.iter().map(State::row).collect::<Vec<_>>()))?;
+            let table = columns(&states.iter().map(State::row).collect::<Vec<_>>());
+            print(&(table + &states.iter().filter_map(State::failure).collect::<String>()))?;
         }
         let stale = self.exit_code && !plan.up_to_date();
         Ok(if stale { ExitCode::from(STALE) } else { ExitCode::SUCCESS })
@@ -56,25 +66,32 @@ impl Status {
 struct State<'a> {
     stage: &'a PlannedStage,
     work: Work,
+    /// The latest job for it, unless a run is at work on it that is none.
+    job: Option<Found>,
 }
 
 impl<'a> State<'a> {
-    fn of(stage: &'a PlannedStage, store: &Store) -> Result<Self, Failure> {
+    fn of(stage: &'a PlannedStage, job: Option<Found>, store: &Store) -> Result<Self, Failure> {
         let work = match &stage.state {
             StageState::Run { key, .. } | StageState::Elsewhere { key, .. } => store.work(*key)?,
             StageState::Cached { .. } | StageState::DependsOn { .. } => Work::Idle,
         };
-        Ok(Self { stage, work })
+        let elsewhere = matches!(work, Work::Running(..));
+        // A result that is stored no longer is to be made again.
+        let job = job.filter(|job| job.standing != Standing::Done && (job.standing.in_flight() || !elsewhere));
+        Ok(Self { stage, work, job })
     }
 
     fn word(&self) -> &'static str {
-        match (&self.stage.state, &self.work) {
-            (StageState::Cached { .. }, _) => "cached",
-            (StageState::DependsOn { .. }, _) => "waiting",
-            (_, Work::Running(..)) => "running",
-            (_, Work::Interrupted(_)) => "interrupted",
-            (StageState::Elsewhere { .. }, Work::Idle) => "to pull",
-            (StageState::Run { .. }, Work::Idle) => "to run",
+        match (&self.stage.state, &self.work, &self.job) {
+            (StageState::Cached { .. }, ..) => "cached",
+            (_, _, Some(Found { standing: Standing::Unknown, .. })) => "submitted",
+            (_, _, Some(job)) => job.standing.word(),
+            (StageState::DependsOn { .. }, ..) => "waiting",
+            (_, Work::Running(..), _) => "running",
+            (_, Work::Interrupted(_), _) => "interrupted",
+            (StageState::Elsewhere { .. }, Work::Idle, _) => "to pull",
+            (StageState::Run { .. }, Work::Idle, _) => "to run",
         }
     }
 
@@ -83,6 +100,10 @@ impl<'a> State<'a> {
         let detail = match (&self.stage.state, &self.work) {
             (StageState::Cached { record, .. }, _) => {
                 format!("{}, {}", bytes(record.size()), since(&record.provenance.started))
+            }
+            (_, work) if self.job.is_some() => {
+                let step = mark_of(work).map(at);
+                self.job.iter().map(in_words).chain(step).collect::<Vec<_>>().join(", ")
             }
             (StageState::DependsOn { stages, .. }, _) => format!("for {}", several(stages)),
             (_, Work::Running(holder, mark)) => {
@@ -95,6 +116,20 @@ impl<'a> State<'a> {
             (StageState::Run { why, .. }, Work::Idle) => reasons(why),
         };
         [self.word().to_owned(), self.stage.name.clone(), self.stage.kind.to_owned(), detail]
+    }
+
+    /// What is to be read of a job that failed or runs.
+    fn failure(&self) -> Option<String> {
+        let Found { job, standing, .. } = self.job.as_ref()?;
+        let log = job.log.display();
+        match standing {
+            Standing::Failed { why } => {
+                let tail = last_lines(&job.log).map_or_else(String::new, |lines| format!("{lines}\n"));
+                Some(format!("\n{}: {why}\n  log: {log}\n{tail}", self.stage.name))
+            }
+            Standing::Running { .. } => Some(format!("\n{}\n  log: {log}\n", self.stage.name)),
+            _ => None,
+        }
     }
 
     fn json(&self) -> serde_json::Value {
@@ -110,13 +145,42 @@ impl<'a> State<'a> {
             }
             StageState::DependsOn { stages, .. } => line["depends_on"] = json!(stages),
         }
-        if let Work::Running(_, Some(mark)) | Work::Interrupted(mark) = &self.work {
+        if let Some(mark) = mark_of(&self.work) {
             line["step"] = json!(mark.step);
             line["steps"] = json!(mark.steps);
         }
         if let Work::Running(holder, _) = &self.work {
             line["holder"] = json!(holder.to_string());
         }
+        if let Some(Found { job, engine, standing, outdated }) = &self.job {
+            line["job"] = json!({
+                "engine": engine, "id": job.id, "state": standing.word(), "detail": standing.detail(), "log": job.log,
+                "submission": job.submission, "outdated": outdated,
+            });
+            if let Standing::Failed { .. } = standing {
+                line["job"]["log_tail"] = json!(last_lines(&job.log));
+            }
+        }
         line
     }
+}
+
+fn mark_of(work: &Work) -> Option<&Mark> {
+    match work {
+        Work::Running(_, mark) => mark.as_ref(),
+        Work::Interrupted(mark) => Some(mark),
+        Work::Idle => None,
+    }
+}
+
+/// A job in a few words; why it failed stands elsewhere.
+fn in_words(Found { job, standing, outdated, .. }: &Found) -> String {
+    let rest = match standing {
+        Standing::Running { node } if !node.is_empty() => format!(" on {node}"),
+        Standing::Queued { reason } if !matches!(&**reason, "" | "None") => format!(": {reason}"),
+        Standing::Cancelled { why } if !why.is_empty() => format!(": {why}"),
+        _ => String::new(),
+    };
+    let outdated = if *outdated { ", which runs the stage as it was when submitted" } else { "" };
+    format!("job {}{rest}{outdated}", job.id)
 }

@@ -143,6 +143,26 @@ impl Pipeline {
         Ok(Self { name, path: path.to_owned(), stages, named, written })
     }
 
+    /// Reads and checks a pipeline from the texts of its files, by absolute path: what [`texts`](Self::texts) gave.
+    pub fn of_texts(
+        path: &Path,
+        texts: &BTreeMap<PathBuf, String>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, PipelineError> {
+        let absent = || PipelineError::Io { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() };
+        Self::parse(texts.get(path).ok_or_else(absent)?.as_bytes(), path, overrides)
+    }
+
+    /// The texts of the files that it was read from, by absolute path.
+    pub fn texts(&self) -> BTreeMap<PathBuf, String> {
+        BTreeMap::from([(self.absolute_path(), self.written.text.to_string())])
+    }
+
+    /// The file, absolute.
+    pub fn absolute_path(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
     /// The `k=v` of `--set` that it was loaded with.
     pub fn overrides(&self) -> &[String] {
         &self.written.overrides

@@ -25,6 +25,7 @@ mod lock;
 mod material;
 mod order;
 mod reason;
+mod recipe;
 mod why;
 
 use order::{Order, Ordered};
@@ -32,6 +33,7 @@ use order::{Order, Ordered};
 pub use lock::{Difference, Lock, LockError, Locked};
 pub(crate) use material::material;
 pub use reason::Reason;
+pub use recipe::recipes;
 pub(crate) use why::{History, changes, damaged};
 
 /// The stages of a run in the order in which they can run.

@@ -57,7 +57,7 @@ const WHOLE_GPU: u32 = 1000;
 
 /// What a stage needs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Demand {
+pub(crate) struct Demand {
     device: DeviceName,
     /// `None`: as many as it gets, but one at least.
     threads: Option<usize>,
@@ -67,7 +67,7 @@ pub(super) struct Demand {
 
 impl Demand {
     /// That of a stage, in a run on this device, where `auto` means that one.
-    pub(super) fn of(declared: &Declared, device: DeviceName, auto: DeviceName) -> Self {
+    pub(crate) fn of(declared: &Declared, device: DeviceName, auto: DeviceName) -> Self {
         let resources = &declared.execution.resources;
         let gpu = resources.gpu.map_or(if computes(&declared.stage) { 1.0 } else { 0.0 }, GpuShare::get);
         let device = declared.execution.device.unwrap_or(device);
@@ -86,6 +86,17 @@ impl Demand {
                 0
             },
         }
+    }
+
+    /// The threads that a job of its own is given.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or(1)
+    }
+
+    /// The GPUs that a job of its own is given: a share is rounded up, and `auto` counts as one if the stage asks for some.
+    pub(crate) fn gpus(&self, declared: &Declared) -> u32 {
+        let asks = declared.execution.resources.gpu.is_some_and(|gpu| gpu.get() > 0.0);
+        u32::from(self.gpu > 0 || (self.device == DeviceName::Auto && asks))
     }
 }
 

@@ -361,8 +361,17 @@ impl<'a> Executor<'a> {
     fn repair(&mut self, position: usize, producers: BTreeMap<usize, Vec<Reason>>) {
         self.phases[position] = Phase::Waiting;
         for (producer, damage) in producers {
-            if self.repairs.insert(producer, damage).is_some() {
-                let message = "its stored files were damaged twice in this run: check the disk of the cache".to_owned();
+            let fatal = if self.repairs.insert(producer, damage).is_some() {
+                Some("its stored files were damaged twice in this run: check the disk of the cache")
+            } else if self.shared.options.only_targets {
+                Some(
+                    "its stored files were damaged and have been set aside: it must run again, which this run may not do",
+                )
+            } else {
+                None
+            };
+            if let Some(message) = fatal {
+                let message = message.to_owned();
                 let stage = self.plan.stages[producer].name.clone();
                 (self.on_event)(&Event::StageFailed { stage, message, log: None });
                 self.fail(producer);

@@ -32,7 +32,9 @@ mod stage;
 mod worker;
 
 pub use budget::Capacity;
+pub(crate) use budget::Demand;
 pub use event::{Event, Origin};
+pub use process::last_lines;
 pub use sharing::Sharing;
 pub use worker::{WorkerEnd, worker};
 
@@ -41,6 +43,8 @@ pub use worker::{WorkerEnd, worker};
 pub struct RunOptions {
     /// The stages to bring up to date, with all that they need; everything if empty.
     pub targets: Vec<String>,
+    /// Run none but the targets: what they need must be in the store.
+    pub only_targets: bool,
     /// Stages that run even if cached.
     pub force: Vec<String>,
     /// After a failure, go on with the stages that do not need the failed one.
@@ -100,6 +104,12 @@ pub enum RunError {
         /// What to do.
         advice: String,
     },
+    /// Stages that the targets need have no result, and only the targets may run.
+    #[error("these stages are not in the cache: `{}`", stages.join("`, `"))]
+    NotReady {
+        /// Their names.
+        stages: Vec<String>,
+    },
     /// The worker cannot be started.
     #[error("cannot start the worker {}: {source}; set `--worker` or PGAN_WORKER to a pgan-pipe program", path.display())]
     Worker {
@@ -137,6 +147,14 @@ pub fn run(
     });
     let stored: BTreeSet<CacheKey> = stored.collect();
     log.needs(&stored);
+    if options.only_targets {
+        let lacking = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
+        let lacking = lacking.map(|stage| stage.name.clone()).filter(|name| !options.targets.contains(name));
+        match lacking.collect::<Vec<_>>() {
+            stages if stages.is_empty() => {}
+            stages => return Err(RunError::NotReady { stages }),
+        }
+    }
     preflight(pipeline, &plan, &options.capacity)?;
     let mut may_run = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
     let device = |stage: &PlannedStage| pipeline.stages[stage.index].execution.device.unwrap_or(options.device);

@@ -1,8 +1,8 @@
 //! A worker process as the executor sees it: started, listened to, and killed when the run stops.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::protocol::{Job, Message};
 use crate::device::DeviceName;
@@ -24,6 +25,9 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// A worker that has said its last word may take this long to go.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How far from its end the last lines of a log are looked for, in bytes.
+const TAIL: u64 = 4096;
 
 /// A running worker. Dropped, it is killed.
 pub(super) struct Process {
@@ -131,6 +135,11 @@ fn listen(stdout: Option<ChildStdout>) -> Receiver<Message> {
     receiver
 }
 
+/// Whether a worker was ended by a signal that asks it to stop.
+pub(super) fn was_asked_to_stop(status: ExitStatus) -> bool {
+    status.signal().is_some_and(|signal| [SIGINT, SIGTERM, SIGUSR1].contains(&signal))
+}
+
 /// What to tell of a worker that went without a last word.
 pub(super) fn obituary(status: ExitStatus, log: &Path) -> String {
     let how = match (status.signal(), status.code()) {
@@ -145,10 +154,14 @@ pub(super) fn obituary(status: ExitStatus, log: &Path) -> String {
     }
 }
 
-/// The last five lines of a log.
-fn last_lines(log: &Path) -> Option<String> {
-    let bytes = fs::read(log).ok()?;
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4096)..]);
+/// The last lines of a log, each indented, as far as they are near its end.
+pub fn last_lines(log: &Path) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = &lines[lines.len().saturating_sub(5)..];
     (!last.is_empty()).then(|| last.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))

@@ -15,7 +15,7 @@ use std::{
 use super::{
     Capacity, Event, RunError, RunOptions,
     budget::Grant,
-    process::{Heard, Process, obituary},
+    process::{Heard, Process, obituary, was_asked_to_stop},
     protocol::{Failure, Job, Message},
     sharing::{Given, Share, Taken},
 };
@@ -32,6 +32,9 @@ use crate::{
 
 /// How often a pause looks whether the run stops.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long after its worker a run may hear that it is to stop.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// The pause before a stage is tried again; each later one is twice as long, up to a minute or so.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -208,6 +211,15 @@ impl Running<'_> {
         self.shared.kill.load(Ordering::Relaxed)
     }
 
+    /// Whether the run stops within a moment.
+    fn stops_soon(&self) -> bool {
+        let until = Instant::now() + MOMENT;
+        while Instant::now() < until && !self.stopped() {
+            thread::sleep(LOOK);
+        }
+        self.stopped()
+    }
+
     fn failed(slot: Slot, message: String) -> Ending {
         let log = Some(slot.log());
         slot.abandon();
@@ -296,6 +308,8 @@ impl Running<'_> {
             }
             match process.hear().map_err(cannot_start)? {
                 Heard::Silence => {}
+                // Whoever stops a run may send the signal to its workers as well: an engine does to all processes of a job.
+                Heard::Gone(status) if was_asked_to_stop(status) && self.stops_soon() => {}
                 Heard::Gone(status) => return Ok(Worked::Lost(obituary(status, &slot.log()))),
                 Heard::Message(Message::Progress { step, steps, values }) => {
                     mark = Some(Mark { step, steps });

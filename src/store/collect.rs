@@ -1,7 +1,7 @@
 //! Collection: takes away results that nothing needs any more, and what interrupted runs have left behind.
 //!
-//! A result is needed by the pipelines that are named, by tags, by a run that is going on, and by whatever was made or used within the last
-//! days. No object goes that a record left behind still names, nor one that may belong to a record to come.
+//! A result is needed by the pipelines that are named, by tags, by a run that is going on or jobs that are under way, and by whatever was
+//! made or used within the last days. No object goes that a record left behind still names, nor one that may belong to a record to come.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -143,8 +143,9 @@ impl Store {
     /// What the pipelines, tags and runs that are going on need, and when else a result was last used.
     fn needed(&self, keep: &Keep) -> Result<BTreeMap<CacheKey, Duration>, StoreError> {
         let tagged = self.tags()?.into_iter().flat_map(|tag| tag.keys);
+        let queued = self.needed_by_jobs(ABANDONED)?;
         let mut used: BTreeMap<CacheKey, Duration> =
-            keep.keys.iter().copied().chain(tagged).map(|key| (key, Duration::ZERO)).collect();
+            keep.keys.iter().copied().chain(tagged).chain(queued).map(|key| (key, Duration::ZERO)).collect();
         for run in self.past_runs() {
             let age = if run.alive { Duration::ZERO } else { run.age };
             for key in run.keys {
@@ -180,6 +181,8 @@ impl Store {
                 .into_iter()
                 .filter(|path| old(path, within.max(GRACE))),
         );
+        let submissions = self.submission_folders()?.into_iter();
+        found.extend(submissions.filter(|path| old(path, within.max(ABANDONED))));
         for folder in inventory::children(&self.root.join("work"))? {
             let key = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<CacheKey>().ok());
             let done = key.is_some_and(|key| self.record(key).is_file());
@@ -215,7 +218,7 @@ fn stage_of(path: &Path) -> Option<CacheKey> {
 }
 
 /// Time since a file, or anything in a folder, changed.
-fn newest_in(path: &Path) -> Duration {
+pub(super) fn newest_in(path: &Path) -> Duration {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.map(|entry| newest_in(&entry.path())).fold(age_of(path), Duration::min)
 }

@@ -21,6 +21,7 @@ mod runs;
 pub(crate) mod sealed;
 mod slot;
 mod sources;
+mod submissions;
 mod tags;
 mod take_in;
 mod take_out;
@@ -30,6 +31,7 @@ pub use inventory::{Entry, Fault, Verification};
 pub use record::{Output, Provenance, Record, artifact};
 pub use runs::RunLog;
 pub use slot::{Committed, Holder, Lookup, Mark, Outcome, Slot, Work};
+pub use submissions::{Job, JobEnd, JobOutcome, Submission, Submitted};
 pub use tags::Tag;
 pub use take_out::Copying;
 

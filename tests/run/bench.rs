@@ -80,6 +80,7 @@ impl Bench {
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
             targets: Vec::new(),
+            only_targets: false,
             force: Vec::new(),
             keep_going: false,
             capacity: CAPACITY,

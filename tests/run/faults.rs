@@ -122,6 +122,28 @@ fn a_source_that_changes_while_it_is_read_is_not_committed() {
 }
 
 #[test]
+fn a_worker_that_is_stopped_with_its_run_has_not_failed() {
+    let bench = Bench::new(
+        r#"[ "$kind" = train_gan ] && { echo '{"says":"progress","step":7,"steps":2000,"values":{}}'; touch "$here/training"; kill -TERM $$; }
+finish x"#,
+    );
+    let (stop, training) = (Arc::clone(&bench.stop), bench.path("training"));
+    let signaller = thread::spawn(move || {
+        wait_for(&training);
+        thread::sleep(Duration::from_millis(100));
+        stop.store(15, Ordering::Relaxed);
+    });
+    let (result, events) = bench.try_run(YAML, &bench.options());
+    signaller.join().unwrap();
+    assert!(matches!(result, Err(RunError::Stopped(15))), "{result:?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::StageFailed { .. })), "{events:?}");
+    bench.behave("kill -TERM $$");
+    bench.stop.store(0, Ordering::Relaxed);
+    let (summary, _) = bench.run(YAML);
+    assert!(!summary.failed.is_empty(), "one that is stopped by itself has failed");
+}
+
+#[test]
 fn a_signal_stops_the_run_keeps_what_is_finished_and_notes_the_step() {
     let bench = Bench::new(
         r#"[ "$kind" = train_gan ] && { echo '{"says":"progress","step":7,"steps":2000,"values":{"loss":1.0}}'; touch "$here/training"; sleep 60; }

@@ -1,0 +1,49 @@
+//! `job`: one stage of a submission, run as a job of a cluster's engine. Hidden.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use pgan_pipe::submit::{JobOptions, perform};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+use super::{
+    Failure, Outcome,
+    arguments::CacheArgs,
+    failure::STAGE,
+    output::say,
+    progress::{self, Verbosity},
+    signals::stop_on,
+};
+
+#[derive(Args)]
+pub(super) struct Job {
+    /// The submission
+    submission: String,
+    /// The stage
+    stage: String,
+    /// Threads that it may use
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: usize,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+impl Job {
+    pub(super) fn run(&self) -> Outcome {
+        let options = JobOptions {
+            submission: self.submission.clone(),
+            stage: self.stage.clone(),
+            threads: self.threads,
+            stop: stop_on(&[SIGINT, SIGTERM, SIGUSR1])?,
+        };
+        let mut reporter = progress::reporter(Verbosity::Normal, false);
+        match perform(&self.cache.store(), &options, &mut |event| reporter.event(event)).map_err(Failure::from)? {
+            Some(summary) if summary.failed.is_empty() => Ok(ExitCode::SUCCESS),
+            Some(_) => Ok(ExitCode::from(STAGE)),
+            None => {
+                say("the time of this job is up: it is queued again, and goes on from its last checkpoint");
+                Ok(ExitCode::from(128 + SIGUSR1 as u8))
+            }
+        }
+    }
+}

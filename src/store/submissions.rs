@@ -1,0 +1,370 @@
+//! Submissions: what was handed to a cluster's engine, kept so that it runs as it was submitted.
+//!
+//! A submission is a folder, `submissions/ID`: `submission.json` (sealed) holds the pipeline's texts and how its stages run,
+//! `jobs.jsonl` grows by a line for each job that the engine has taken, `ends/` tells how jobs ended, `logs/` is theirs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, collect::newest_in, files, inventory, sealed};
+use crate::{device::DeviceName, digest::Digest, key::CacheKey};
+
+/// The version of the files that this program writes and reads.
+const VERSION: u32 = 1;
+
+/// A pipeline as it was submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Its name, which is that of its folder.
+    pub id: String,
+    /// The engine that has its jobs.
+    pub engine: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The pipeline's file, absolute.
+    pub file: PathBuf,
+    /// The `--set`s, as `k=v`.
+    pub set: Vec<String>,
+    /// The texts that the pipeline was read from, by absolute path.
+    pub texts: BTreeMap<PathBuf, String>,
+    /// Where tensors live, unless a stage says otherwise.
+    pub device: DeviceName,
+    /// The program that runs the stages.
+    pub worker: PathBuf,
+    /// Seconds between two checkpoints.
+    pub checkpoint_seconds: f64,
+    /// The command line.
+    pub argv: Vec<String>,
+    /// When it was submitted, RFC 3339.
+    pub time: String,
+    /// The recipes of the stages that are to run, by name.
+    pub recipes: BTreeMap<String, Digest>,
+    /// The stored results that its jobs need.
+    pub needs: BTreeSet<CacheKey>,
+}
+
+/// A job that the engine has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The stage that it runs.
+    pub stage: String,
+    /// The stage's recipe: what it is made of, and what that is made of.
+    pub recipe: Digest,
+    /// The engine's name for it.
+    pub id: String,
+    /// The jobs that it comes after.
+    pub after: Vec<String>,
+    /// The submission that it belongs to: an earlier one, if it was in flight already.
+    pub submission: String,
+    /// Its log.
+    pub log: PathBuf,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// How.
+    pub outcome: JobOutcome,
+    /// What it said last.
+    pub message: String,
+    /// The key of its result.
+    pub key: Option<CacheKey>,
+    /// When, RFC 3339.
+    pub time: String,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobOutcome {
+    /// The stage's result is in the store.
+    Done,
+    /// It is not, and will not be without help.
+    Failed,
+    /// A signal stopped it.
+    Stopped,
+}
+
+/// A submission with its jobs, each after those that it comes after.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The submission.
+    pub submission: Submission,
+    /// Its jobs.
+    pub jobs: Vec<Job>,
+}
+
+impl Store {
+    /// Keeps others from submitting to this store, for as long as the file is open. `None` on a file system without locks.
+    pub fn lock_submissions(&self) -> Result<Option<File>, StoreError> {
+        let folder = self.submissions_folder();
+        files::ensure_folder(&folder)?;
+        let path = folder.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(StoreError::io("lock", &path))?;
+        Ok(file.lock().is_ok().then_some(file))
+    }
+
+    /// A name for a submission that no other has, with its folder.
+    pub fn new_submission(&self, time: jiff::Timestamp) -> Result<String, StoreError> {
+        let folder = self.submissions_folder();
+        files::ensure_folder(&folder)?;
+        let stem = time.strftime("%Y%m%d-%H%M%S").to_string();
+        for nth in 1.. {
+            let id = if nth == 1 { stem.clone() } else { format!("{stem}-{nth}") };
+            let path = folder.join(&id);
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    files::ensure_folder(&path.join("ends"))?;
+                    files::ensure_folder(&path.join("logs"))?;
+                    return Ok(id);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("create", &path)(error)),
+            }
+        }
+        Ok(stem)
+    }
+
+    /// Writes a submission into its folder.
+    pub fn put_submission(&self, submission: &Submission) -> Result<(), StoreError> {
+        let path = self.submission_folder(&submission.id).join("submission.json");
+        let text = sealed::seal(VERSION, submission)
+            .map_err(|error| StoreError::NotStorable { path: path.clone(), reason: error.to_string() })?;
+        self.put_text(&path, &text)
+    }
+
+    /// Takes away a submission of which nothing came.
+    pub fn drop_submission(&self, id: &str) {
+        let _ = fs::remove_dir_all(self.submission_folder(id));
+    }
+
+    /// Notes a job that the engine has taken.
+    pub fn add_job(&self, submission: &str, job: &Job) -> Result<(), StoreError> {
+        let path = self.submission_folder(submission).join("jobs.jsonl");
+        let mut line = serde_json::to_vec(job)
+            .map_err(|error| StoreError::NotStorable { path: path.clone(), reason: error.to_string() })?;
+        line.push(b'\n');
+        let written = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_all()));
+        written.map_err(StoreError::io("write", &path))
+    }
+
+    /// A submission by its name; `None` if there is none, or one that is torn, altered or of another version.
+    pub fn submission(&self, id: &str) -> Result<Option<Submission>, StoreError> {
+        let path = self.submission_folder(id).join("submission.json");
+        match fs::read(&path) {
+            Ok(text) => Ok(sealed::open(VERSION, &text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("read", &path)(error)),
+        }
+    }
+
+    /// All submissions that can be read, the oldest first.
+    pub fn submissions(&self) -> Result<Vec<Submitted>, StoreError> {
+        let mut found = Vec::new();
+        for folder in inventory::children(&self.submissions_folder())? {
+            let Some(id) = folder.file_name().and_then(|name| name.to_str()).filter(|_| folder.is_dir()) else {
+                continue;
+            };
+            if let Some(submission) = self.submission(id)? {
+                found.push(Submitted { submission, jobs: jobs_in(&folder.join("jobs.jsonl")) });
+            }
+        }
+        found.sort_by(|a, b| (&a.submission.time, &a.submission.id).cmp(&(&b.submission.time, &b.submission.id)));
+        Ok(found)
+    }
+
+    /// Where the log of the `nth` job of a submission belongs.
+    pub fn job_log(&self, submission: &str, nth: usize, stage: &str) -> PathBuf {
+        self.submission_folder(submission).join("logs").join(format!("{nth:03}-{}.log", file_name(stage)))
+    }
+
+    /// Notes how a job ended.
+    pub fn put_end(&self, submission: &str, recipe: Digest, end: &JobEnd) -> Result<(), StoreError> {
+        let path = self.end_file(submission, recipe);
+        let text = serde_json::to_vec(end).unwrap_or_default();
+        self.put_text(&path, &text)
+    }
+
+    /// Forgets how a job ended: it begins again.
+    pub fn clear_end(&self, submission: &str, recipe: Digest) {
+        let _ = fs::remove_file(self.end_file(submission, recipe));
+    }
+
+    /// How a job ended, if it has said so.
+    pub fn end_of(&self, submission: &str, recipe: Digest) -> Option<JobEnd> {
+        serde_json::from_slice(&fs::read(self.end_file(submission, recipe)).ok()?).ok()
+    }
+
+    /// What the jobs of submissions need that may still be under way: those that left a sign within this time.
+    pub(super) fn needed_by_jobs(&self, within: Duration) -> Result<BTreeSet<CacheKey>, StoreError> {
+        let mut needed = BTreeSet::new();
+        for Submitted { submission, jobs } in self.submissions()? {
+            if newest_in(&self.submission_folder(&submission.id)) >= within {
+                continue;
+            }
+            let ends: Vec<Option<JobEnd>> = jobs.iter().map(|job| self.end_of(&job.submission, job.recipe)).collect();
+            let over = |end: &Option<JobEnd>| end.as_ref().is_some_and(|end| end.outcome != JobOutcome::Stopped);
+            if !ends.iter().all(over) {
+                needed.extend(submission.needs);
+                needed.extend(ends.into_iter().flatten().filter_map(|end| end.key));
+            }
+        }
+        Ok(needed)
+    }
+
+    /// The folders of all submissions.
+    pub(super) fn submission_folders(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut folders = inventory::children(&self.submissions_folder())?;
+        folders.retain(|path| path.is_dir());
+        Ok(folders)
+    }
+
+    fn submissions_folder(&self) -> PathBuf {
+        self.root.join("submissions")
+    }
+
+    fn submission_folder(&self, id: &str) -> PathBuf {
+        self.submissions_folder().join(id)
+    }
+
+    fn end_file(&self, submission: &str, recipe: Digest) -> PathBuf {
+        self.submission_folder(submission).join("ends").join(format!("{recipe}.json"))
+    }
+}
+
+/// The jobs in a list; a torn line is none.
+fn jobs_in(path: &Path) -> Vec<Job> {
+    let text = fs::read(path).unwrap_or_default();
+    text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// A stage's name as a part of a file's.
+fn file_name(stage: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || "-_.@=,+".contains(c) { c } else { '-' };
+    stage.chars().map(keep).take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submission(id: String) -> Submission {
+        Submission {
+            id,
+            engine: "slurm".to_owned(),
+            pipeline: "p".to_owned(),
+            file: "/a/p.yaml".into(),
+            set: vec!["steps=5".to_owned()],
+            texts: BTreeMap::from([("/a/p.yaml".into(), "stages: {}\n".to_owned())]),
+            device: DeviceName::Cpu,
+            worker: "/bin/pgan-pipe".into(),
+            checkpoint_seconds: 10.0,
+            argv: Vec::new(),
+            time: "2026-01-01T00:00:00Z".to_owned(),
+            recipes: BTreeMap::new(),
+            needs: BTreeSet::from([key(1)]),
+        }
+    }
+
+    fn key(n: u8) -> CacheKey {
+        Digest::of(&[n]).to_string().parse().unwrap()
+    }
+
+    fn job(submission: &str, stage: &str, id: &str) -> Job {
+        Job {
+            stage: stage.to_owned(),
+            recipe: Digest::of(stage.as_bytes()),
+            id: id.to_owned(),
+            after: Vec::new(),
+            submission: submission.to_owned(),
+            log: "/log".into(),
+        }
+    }
+
+    fn setup() -> (tempfile::TempDir, Store, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path());
+        let id = store.new_submission(jiff::Timestamp::UNIX_EPOCH).unwrap();
+        store.put_submission(&submission(id.clone())).unwrap();
+        (folder, store, id)
+    }
+
+    #[test]
+    fn a_submission_comes_back_with_its_jobs_and_a_torn_line_is_none() {
+        let (_folder, store, id) = setup();
+        assert_eq!(
+            store.new_submission(jiff::Timestamp::UNIX_EPOCH).unwrap(),
+            format!("{id}-2"),
+            "names are taken once"
+        );
+        let jobs = [job(&id, "base@lr=0.1,width=64", "7"), job(&id, "frozen", "8")];
+        for job in &jobs {
+            store.add_job(&id, job).unwrap();
+        }
+        let list = store.submission_folder(&id).join("jobs.jsonl");
+        let mut text = fs::read(&list).unwrap();
+        text.extend(b"{\"stage\":\"torn");
+        fs::write(&list, text).unwrap();
+        let found = store.submissions().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].submission, &found[0].jobs[..]), (&submission(id), &jobs[..]));
+    }
+
+    #[test]
+    fn an_altered_submission_is_none() {
+        let (_folder, store, id) = setup();
+        let path = store.submission_folder(&id).join("submission.json");
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace("steps=5", "steps=6")).unwrap();
+        assert_eq!(store.submission(&id).unwrap(), None);
+        assert!(store.submissions().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_jobs_under_way_need_is_needed() {
+        let (_folder, store, id) = setup();
+        let day = Duration::from_hours(24);
+        let jobs = [job(&id, "base", "7"), job(&id, "frozen", "8")];
+        for job in &jobs {
+            store.add_job(&id, job).unwrap();
+        }
+        let [base, frozen] = jobs.map(|job| job.recipe);
+        let end = JobEnd {
+            outcome: JobOutcome::Done,
+            message: String::new(),
+            key: Some(key(2)),
+            time: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        store.put_end(&id, base, &end).unwrap();
+        assert_eq!(store.needed_by_jobs(day).unwrap(), BTreeSet::from([key(1), key(2)]));
+        assert!(store.needed_by_jobs(Duration::ZERO).unwrap().is_empty(), "one that left no sign for long is over");
+        store.put_end(&id, frozen, &JobEnd { outcome: JobOutcome::Stopped, ..end.clone() }).unwrap();
+        assert!(!store.needed_by_jobs(day).unwrap().is_empty(), "one that was stopped may go on");
+        store.put_end(&id, frozen, &end).unwrap();
+        assert!(store.needed_by_jobs(day).unwrap().is_empty());
+        store.clear_end(&id, frozen);
+        assert_eq!(store.end_of(&id, frozen), None);
+    }
+
+    #[test]
+    fn logs_have_names_that_any_tool_can_take() {
+        let store = Store::at(Path::new("/c"));
+        let log = store.job_log("x", 4, "base@file=a b/%j'\\");
+        assert_eq!(log, Path::new("/c/v1/submissions/x/logs/004-base@file=a-b--j--.log"));
+    }
+}

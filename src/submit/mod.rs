@@ -1,0 +1,121 @@
+//! Submission: a plan as jobs of a cluster's engine, one a stage, each after those whose results it takes.
+//!
+//! The store is the shared file system. A job is this program again (`pgan-pipe job`): it takes its pipeline from the submission in the
+//! store, never from the file, finds what other jobs made in the store, and runs its stage as any run does. So what the engine does
+//! with jobs, killing, requeueing or starting them twice, costs time and never a result.
+//!
+//! Stages in flight are known by their recipes ([`crate::plan::recipes`]): a stage is not queued twice, whatever file names it.
+
+use std::path::PathBuf;
+
+use crate::{
+    key::CacheKey,
+    pipeline::PipelineError,
+    plan::PlanError,
+    run::RunError,
+    store::{Job, StoreError},
+};
+
+mod call;
+mod cancel;
+mod engine;
+mod follow;
+mod job;
+mod lookup;
+mod options;
+mod queue;
+mod slurm;
+mod standing;
+
+pub use cancel::cancel;
+pub use engine::{Engine, EngineError, EngineName, JobRequest, JobState};
+pub use follow::{Ended, follow};
+pub use job::{JobOptions, perform};
+pub use lookup::{Found, lookup};
+pub use options::EngineOption;
+pub use queue::{Queued, SubmitOptions, requests, submit};
+pub use standing::{Standing, Tracked, track};
+
+/// What happens while a pipeline is submitted and followed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The stage's result is in the store, under this key.
+    Cached(String, CacheKey),
+    /// A job for the stage is queued.
+    Submitted(Job),
+    /// A job for the stage was queued or running already.
+    InFlight(Job, Standing),
+    /// A job has come to stand otherwise.
+    Stands(Job, Standing),
+    /// The engine could not be asked; it is asked again.
+    Unanswered(String),
+}
+
+/// Why a pipeline is not submitted, or a job cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The pipeline cannot be submitted as it is.
+    #[error(transparent)]
+    Invalid(#[from] PipelineError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine took some jobs and then no more.
+    #[error("the job of `{stage}` could not be queued, {undone}: {source}")]
+    Halfway {
+        /// The stage.
+        stage: String,
+        /// What became of the jobs before it.
+        undone: String,
+        /// What went wrong.
+        source: Box<SubmitError>,
+    },
+    /// An option names a stage that is not there.
+    #[error("the engine option `{option}` is for a stage `{stage}`, which this pipeline does not have")]
+    NoSuchStage {
+        /// The option.
+        option: String,
+        /// The stage.
+        stage: String,
+    },
+    /// A stage was never submitted.
+    #[error("no job for a stage `{stage}` was submitted from this file with these `--set`s{}", did_you_mean(near.as_deref()))]
+    NeverSubmitted {
+        /// The stage.
+        stage: String,
+        /// One with a name like it.
+        near: Option<String>,
+    },
+    /// The program that is to run stages is not there.
+    #[error("there is no program {}: set `--worker` or PGAN_WORKER to a pgan-pipe program", .0.display())]
+    NoWorker(PathBuf),
+    /// The submission is not in the store.
+    #[error("there is no submission `{id}` in {}, or it was altered: submit the pipeline again", store.display())]
+    NoSubmission {
+        /// Its name.
+        id: String,
+        /// The store.
+        store: PathBuf,
+    },
+    /// What the stage is made of is not what was submitted.
+    #[error(
+        "`{stage}` is no longer what was submitted: a source file or the program itself has changed; submit the pipeline again"
+    )]
+    Changed {
+        /// The stage.
+        stage: String,
+    },
+    /// The job's run could not be carried to its end.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+fn did_you_mean(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
