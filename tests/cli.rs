@@ -19,7 +19,10 @@ fn help_is_quick_and_shows_every_verb() {
     let started = Instant::now();
     let help = folder.print(&["--help"]);
     assert!(started.elapsed().as_secs_f64() < 0.5);
-    for verb in ["init", "check", "plan", "run", "status", "graph", "show", "sample", "export", "devices", "cache"] {
+    for verb in [
+        "init", "check", "plan", "run", "submit", "cancel", "status", "graph", "show", "sample", "export", "devices",
+        "cache",
+    ] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}\n{help}");
     }
     assert!(!help.contains("worker"));

@@ -17,7 +17,15 @@ fn job() -> JobRequest {
 
 #[test]
 fn a_job_is_a_call_of_sbatch_with_a_script_of_one_line() {
-    insta::assert_snapshot!(Slurm.show(&job()), @"");
+    let script = concat!(
+        r"sbatch --parsable --job-name=pgan:p:base@2 '--chdir=/a %j\ b'\''s/logs' ",
+        r"'--output=/a %j\\ b'\''s/logs/001-base.log' --open-mode=append --requeue --signal=B:USR1@60 --nodes=1 --ntasks=1 ",
+        "--partition=gpu --cpus-per-task=2 --mem=1025M --gres=gpu:1 --time=1-01:02:00 --mem=9G --dependency=afterok:7:8 ",
+        "--kill-on-invalid-dep=yes <<'END'\n#!/bin/sh\n",
+        r"exec '/my tools/pgan-pipe' job 1 'base@lr='\''1'\''' ",
+        "--threads \"${SLURM_CPUS_PER_TASK:-2}\"\nEND",
+    );
+    assert_eq!(Slurm.show(&job()), script);
 }
 
 #[test]
