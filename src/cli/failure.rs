@@ -175,7 +175,9 @@ impl From<SubmitError> for Failure {
             SubmitError::Engine(error) => error.into(),
             SubmitError::Run(error) => error.into(),
             SubmitError::Changed { .. } => Self::new(STALE, error),
-            SubmitError::NoSuchStage { .. } | SubmitError::NeverSubmitted { .. } => Self::new(INVALID, error),
+            SubmitError::NoSuchStage { .. } | SubmitError::NeverSubmitted { .. } | SubmitError::NotText(_) => {
+                Self::new(INVALID, error)
+            }
             SubmitError::Halfway { .. } | SubmitError::NoWorker(_) | SubmitError::NoSubmission { .. } => {
                 Self::new(IO, error)
             }

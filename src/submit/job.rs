@@ -1,7 +1,10 @@
 //! The body of a job: one stage of a submission, run as any run does it.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -10,14 +13,14 @@ use super::{EngineName, SubmitError};
 use crate::{
     key::CacheKey,
     pipeline::Pipeline,
-    plan::recipes,
+    plan::{Plan, PlannedStage, StageState, recipes},
     run::{Capacity, Event, RunError, RunOptions, Summary, run},
     store::{JobEnd, JobOutcome, Store, Submission},
 };
 
 /// How long results of other jobs are waited for: network file systems show what another machine wrote after some seconds.
 const PATIENCE: Duration = Duration::from_mins(1);
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The signal by which the engine tells that the job's time is nearly up.
 const TIME_IS_UP: usize = signal_hook::consts::SIGUSR1 as usize;
@@ -111,13 +114,27 @@ fn attempt(
         stop: Arc::clone(&options.stop),
         argv: submission.argv.clone(),
     };
+    await_inputs(&pipeline, store, &options)?;
+    Ok(run(&pipeline, store, &options, on_event)?)
+}
+
+/// Waits a while for the results of other jobs; whether they have come, the run will say.
+fn await_inputs(pipeline: &Pipeline, store: &Store, options: &RunOptions) -> Result<(), SubmitError> {
     let since = Instant::now();
-    loop {
-        match run(&pipeline, store, &options, on_event) {
-            Err(RunError::NotReady { .. }) if since.elapsed() < PATIENCE => thread::sleep(LOOK),
-            result => return Ok(result?),
+    while since.elapsed() < PATIENCE {
+        let plan = Plan::make(pipeline, store, &options.targets, &[])?;
+        let there = |stage: &PlannedStage| {
+            options.targets.contains(&stage.name) || matches!(stage.state, StageState::Cached { .. })
+        };
+        if plan.stages.iter().all(there) {
+            break;
+        }
+        match options.stop.load(Ordering::Relaxed) {
+            0 => thread::sleep(LOOK),
+            signal => return Err(RunError::Stopped(signal).into()),
         }
     }
+    Ok(())
 }
 
 /// Puts this job back into its engine's queue.

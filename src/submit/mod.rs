@@ -95,6 +95,9 @@ pub enum SubmitError {
     /// The program that is to run stages is not there.
     #[error("there is no program {}: set `--worker` or PGAN_WORKER to a pgan-pipe program", .0.display())]
     NoWorker(PathBuf),
+    /// A path cannot be handed over.
+    #[error("{} cannot be submitted: its name is not UTF-8", .0.display())]
+    NotText(PathBuf),
     /// The submission is not in the store.
     #[error("there is no submission `{id}` in {}, or it was altered: submit the pipeline again", store.display())]
     NoSubmission {

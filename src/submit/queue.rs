@@ -77,6 +77,9 @@ pub fn submit(
     if options.worker.is_absolute() && !options.worker.is_file() {
         return Err(SubmitError::NoWorker(options.worker.clone()));
     }
+    for path in [&options.program, &options.worker, store.root(), &*pipeline.absolute_path()] {
+        path.to_str().ok_or_else(|| SubmitError::NotText(path.to_owned()))?;
+    }
     let _lock = store.lock_submissions()?;
     // What ends between these two lines is found stored by the second.
     let mut in_flight = in_flight(store, options.engine)?;

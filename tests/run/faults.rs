@@ -122,6 +122,23 @@ fn a_source_that_changes_while_it_is_read_is_not_committed() {
 }
 
 #[test]
+fn a_run_of_its_targets_alone_makes_nothing_that_they_need() {
+    let bench = Bench::new(HONEST);
+    let options = RunOptions { targets: vec!["frozen".to_owned()], only_targets: true, ..bench.options() };
+    let (result, _) = bench.try_run(YAML, &options);
+    assert!(matches!(&result, Err(RunError::NotReady { stages }) if *stages == ["events", "base"]), "{result:?}");
+    bench.run_with(YAML, &RunOptions { targets: vec!["base".to_owned()], ..bench.options() });
+    bench.worked();
+    bench.flip_a_bit(&bench.record(YAML, "base"));
+    let (summary, events) = bench.run_with(YAML, &options);
+    assert_eq!((&summary.failed[..], &summary.cancelled[..]), (&["base".to_owned()][..], &["frozen".to_owned()][..]));
+    let told =
+        |event: &Event| matches!(event, Event::StageFailed { message, .. } if message.contains("must run again"));
+    assert!(events.iter().any(told), "{events:?}");
+    assert!(bench.worked().is_empty());
+}
+
+#[test]
 fn a_worker_that_is_stopped_with_its_run_has_not_failed() {
     let bench = Bench::new(
         r#"[ "$kind" = train_gan ] && { echo '{"says":"progress","step":7,"steps":2000,"values":{}}'; touch "$here/training"; kill -TERM $$; }
