@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, BufWriter, Cursor, Read, Write},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use tar::{Builder, EntryType, Header};
@@ -13,7 +13,7 @@ use super::{Item, MANIFEST, Manifest, PackError, PackedFile, PackedRecord, Piece
 use crate::{
     digest::Digest,
     key::CacheKey,
-    pipeline::{Files, Pipeline},
+    pipeline::{Files, Pipeline, absolute},
     plan::{Lock, Plan, StageState},
     store::{Store, sealed},
 };
@@ -243,21 +243,6 @@ fn piece(path: &Path, origin: &Origin) -> Result<Piece, PackError> {
 
 fn of_bytes(bytes: &[u8]) -> Piece {
     Piece { digest: Digest::of(bytes), size: bytes.len() as u64 }
-}
-
-/// Absolute, without `.` and `..`.
-fn absolute(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            other => plain.push(other),
-        }
-    }
-    plain
 }
 
 /// The deepest folder that all files lie in.

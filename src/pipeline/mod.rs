@@ -150,17 +150,18 @@ impl Pipeline {
         overrides: &[(String, String)],
     ) -> Result<Self, PipelineError> {
         let absent = || PipelineError::Io { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() };
-        Self::parse(texts.get(path).ok_or_else(absent)?.as_bytes(), path, overrides)
+        let files = texts.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())).collect();
+        Self::parse_from(Files::Memory(&files), files.get(path).ok_or_else(absent)?, path, overrides)
     }
 
     /// The texts of the files that it was read from, by absolute path.
     pub fn texts(&self) -> BTreeMap<PathBuf, String> {
-        BTreeMap::from([(self.absolute_path(), self.written.text.to_string())])
+        self.files().map(|(path, text)| (absolute(path), text.to_owned())).collect()
     }
 
     /// The file, absolute.
     pub fn absolute_path(&self) -> PathBuf {
-        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+        absolute(&self.path)
     }
 
     /// The `k=v` of `--set` that it was loaded with.
@@ -265,6 +266,11 @@ impl Declared {
     fn diagnose(&self, problem: &Problem) -> Diagnostic {
         checks::place(problem, self.node.nearest(&problem.field).unwrap_or((self.place, None)))
     }
+}
+
+/// Absolute, without `.` and `..`.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    include::plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 /// A pipeline's name from its file's: what cannot stand in a name becomes `-`.

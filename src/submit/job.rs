@@ -110,6 +110,7 @@ fn attempt(
         device: submission.device,
         worker: submission.worker.clone(),
         lock: None,
+        sharing: None,
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_seconds).unwrap_or(Duration::MAX),
         stop: Arc::clone(&options.stop),
         argv: submission.argv.clone(),

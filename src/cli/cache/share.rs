@@ -7,7 +7,6 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context;
 use clap::Args;
 use pgan_pipe::{
     key::CacheKey,
@@ -17,15 +16,16 @@ use pgan_pipe::{
     store::Store,
 };
 use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs, RemoteArgs},
     elsewhere::Found,
-    failure::{INVALID, IO, STAGE, of_remote},
+    failure::{INVALID, STAGE, of_remote},
     output::{print, print_json, say},
     progress::Transfer,
-    signals::stop_on_signals,
+    signals::stop_on,
     text::{bytes, count, seconds, several},
 };
 
@@ -189,7 +189,7 @@ impl Share {
             return Err(Failure::message(INVALID, message));
         };
         let remote = Remote::new(settings, Patience::PUSH_OR_PULL);
-        let stop = stop_on_signals().context("cannot listen to signals").map_err(|error| Failure::new(IO, error))?;
+        let stop = stop_on(&[SIGINT, SIGTERM])?;
         Ok(Session { pipeline, store: self.cache.store(), remote, stop })
     }
 
