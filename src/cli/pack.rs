@@ -9,6 +9,7 @@ use clap::Args;
 use pgan_pipe::{
     pack::{self, Choice, Manifest},
     plan::Plan,
+    shell::quote,
     store::Store,
 };
 use serde_json::json;
@@ -130,10 +131,10 @@ impl Unpack {
             })])?;
             return Ok(ExitCode::SUCCESS);
         }
-        let set = manifest.set.iter().map(|set| format!(" --set {}", quoted(set))).collect::<Vec<_>>().concat();
+        let set = manifest.set.iter().map(|set| format!(" --set {}", quote(set))).collect::<Vec<_>>().concat();
         let cache = self.cache.as_ref().map_or_else(String::new, |cache| {
             let cache = std::path::absolute(cache).unwrap_or_else(|_| cache.clone());
-            format!(" --cache {}", quoted(&cache.display().to_string()))
+            format!(" --cache {}", quote(&cache.display().to_string()))
         });
         print(&format!(
             "{}: {}, {} ({} new)\ngo on with: cd {} && pgan-pipe run {}{set}{cache}",
@@ -141,8 +142,8 @@ impl Unpack {
             count(manifest.files.len(), "file"),
             count(manifest.records.len(), "result"),
             unpacked.new_results,
-            quoted(&folder.display().to_string()),
-            quoted(&manifest.pipeline),
+            quote(&folder.display().to_string()),
+            quote(&manifest.pipeline),
         ))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -156,14 +157,4 @@ fn paths(manifest: &Manifest) -> Vec<&str> {
 fn folder_of(pack: &Path) -> Result<PathBuf, Failure> {
     let name = pack.file_stem().filter(|_| pack.extension().is_some()).map(PathBuf::from);
     name.ok_or_else(|| Failure::message(INVALID, "say with `-C` which folder to unpack into"))
-}
-
-/// A word of a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
