@@ -8,6 +8,7 @@ use serde_json::json;
 
 mod gc;
 mod get;
+mod runs;
 mod share;
 mod tag;
 
@@ -28,6 +29,8 @@ use super::{
 pub(super) enum Cache {
     /// List the results
     Ls(Listing),
+    /// List the runs that have left a log, for `pgan-pipe diff`
+    Runs(Options),
     /// Read every object and compare it with its name; what is corrupted is set aside, so that its stage runs again
     Verify(Options),
     /// Take away results that nothing has needed for a while, and what interrupted runs left behind
@@ -77,6 +80,7 @@ impl Cache {
         let options = match self {
             Self::Ls(Listing { options, .. })
             | Self::Verify(options)
+            | Self::Runs(options)
             | Self::Gc(Gc { options, .. })
             | Self::Tag(Tag { options, .. }) => options,
             Self::Get(get) => return get.run(),
@@ -92,6 +96,7 @@ impl Cache {
             Self::Ls(listing) => listing.list(),
             Self::Gc(gc) => gc.run(),
             Self::Verify(options) => options.verify(),
+            Self::Runs(options) => runs::list(options),
             Self::Tag(tag) => tag.run(),
             Self::Get(get) => get.run(),
             Self::Push(push) => push.run(),

@@ -13,6 +13,7 @@ mod cancel;
 mod check;
 mod completions;
 mod devices;
+mod diff;
 mod elsewhere;
 mod export;
 mod failure;
@@ -77,6 +78,8 @@ enum Verb {
     Graph(graph::Graph),
     /// Show the records of stages: key, inputs, metrics, files, provenance
     Show(show::Show),
+    /// Compare two pipelines, locks or runs: parameters, results, and metrics with their uncertainty
+    Diff(diff::Diff),
     /// Draw events from a trained model, in physical units
     Sample(sample::Sample),
     /// Write the pipeline for another workflow system
@@ -123,6 +126,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Status(status) => status.run(),
         Verb::Graph(graph) => graph.run(),
         Verb::Show(show) => show.run(),
+        Verb::Diff(diff) => diff.run(),
         Verb::Sample(sample) => sample.run(),
         Verb::Export(export) => export.run(),
         Verb::Pack(pack) => pack.run(),

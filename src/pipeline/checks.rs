@@ -31,7 +31,7 @@ pub(super) fn check(stages: &[DraftStage], mistakes: &mut Vec<Diagnostic>) {
             }
             let target = index.get(port.reference).copied().or_else(|| {
                 // Rounds are no stages yet: a reference to one is a reference to their stage.
-                let at = |name: &str| index.get(name).or_else(|| index.get(Reference::of(name).stage)).copied();
+                let at = |name: &str| index.get(name).or_else(|| index.get(Reference::of(name).swept()?)).copied();
                 let Some((name, round)) = of_round(port.reference) else { return at(port.reference) };
                 at(name).filter(|&at| round < rounds(&stages[at]))
             });

@@ -53,6 +53,11 @@ fn unknown(root: &Node, key: &str, place: Place) -> Diagnostic {
     let head = key.split('.').next().unwrap_or(key);
     let diagnostic =
         Diagnostic::new(format!("`{}` is neither a parameter nor a field of a stage", shorten(key)), place);
+    if let Some((stage, _)) = key.split_once('@') {
+        return diagnostic.help(format!(
+            "a point, a round or a replica has no fields of its own: set `{stage}.FIELD` for all points"
+        ));
+    }
     match crate::stage::nearest(head, &known) {
         Some(name) if name != head => diagnostic.help(format!("did you mean `{}`?", key.replacen(head, name, 1))),
         Some(stage) if stages.iter().any(|known| known == stage) => {

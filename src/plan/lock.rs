@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, PlanError, Reason, StageState, changes, declared_material, why::Past};
+use super::{Made, Plan, PlanError, Reason, StageState, changes, declared_material};
 use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
@@ -215,7 +215,9 @@ impl Lock {
             let (mut why, note) = if then.kind == now.kind {
                 let note = (then.format != now.format)
                     .then(|| format!("keys are made by format {}, locked is format {}", now.format, then.format));
-                (changes(Some(locked.past()), &now, &declared.stage, false), note)
+                let (inputs, sources) = (declared.input_names(), declared.source_paths());
+                let now = Made { material: &now, inputs: &inputs, sources: &sources };
+                (changes(Some(locked.made()), now, false), note)
             } else {
                 (Vec::new(), Some(format!("its kind is `{}`, locked is `{}`", now.kind, then.kind)))
             };
@@ -296,7 +298,7 @@ impl Locked {
         artifact(&self.outputs)
     }
 
-    fn past(&self) -> Past<'_> {
-        Past { material: &self.material, inputs: &self.inputs, sources: &self.sources }
+    pub(crate) fn made(&self) -> Made<'_> {
+        Made { material: &self.material, inputs: &self.inputs, sources: &self.sources }
     }
 }

@@ -34,7 +34,7 @@ pub use lock::{Difference, Lock, LockError, Locked};
 pub(crate) use material::material;
 pub use reason::Reason;
 pub use recipe::recipes;
-pub(crate) use why::{History, changes, damaged};
+pub(crate) use why::{History, Made, changes, damaged};
 
 /// The stages of a run in the order in which they can run.
 #[derive(Debug)]
@@ -253,7 +253,8 @@ impl Planner<'_> {
         let material = declared_material(self.pipeline, self.store, declared, inputs)?;
         if !waits_for.is_empty() {
             let last = self.history.last(&declared.name, declared.stage.kind());
-            let why = changes(last, &material, &declared.stage, true);
+            let (names, sources) = (declared.input_names(), declared.source_paths());
+            let why = changes(last, Made { material: &material, inputs: &names, sources: &sources }, true);
             let mut stages: Vec<String> = Vec::new();
             for (_, stage) in waits_for {
                 if !stages.contains(&stage) {
@@ -327,7 +328,12 @@ pub(crate) fn key_of(declared: &Declared, material: &KeyMaterial) -> Result<Cach
 /// Metrics under the names of models (those of a [`Declared`]): `models[0].chi2` becomes `frozen.chi2` if the first is `frozen`.
 /// A model that is listed twice keeps its positions: one name must not hide two numbers.
 pub fn named_metrics(models: &[String], metrics: &Metrics) -> Metrics {
-    let named = |name: &str| -> Option<String> {
+    metrics.iter().map(|(name, &value)| (named_metric(models, name), value)).collect()
+}
+
+/// The name of one metric, as in [`named_metrics`].
+pub(crate) fn named_metric(models: &[String], name: &str) -> String {
+    let named = || -> Option<String> {
         let mut pieces = name.split("models[");
         let mut whole = pieces.next()?.to_owned();
         for piece in pieces {
@@ -341,7 +347,7 @@ pub fn named_metrics(models: &[String], metrics: &Metrics) -> Metrics {
         }
         Some(whole)
     };
-    metrics.iter().map(|(name, &value)| (named(name).unwrap_or_else(|| name.clone()), value)).collect()
+    named().unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
     pipeline::Declared,
-    stage::Stage,
     store::{Damage, Record, Store},
 };
 
@@ -33,8 +32,8 @@ impl History {
     }
 
     /// The last record of the stage of this name and kind. A history that cannot be read is empty: it only explains.
-    pub(crate) fn last(&self, stage: &str, kind: &str) -> Option<Past<'_>> {
-        self.last.get_or_init(|| self.read()).get(&(stage.to_owned(), kind.to_owned())).map(Past::from)
+    pub(crate) fn last(&self, stage: &str, kind: &str) -> Option<Made<'_>> {
+        self.last.get_or_init(|| self.read()).get(&(stage.to_owned(), kind.to_owned())).map(Made::from)
     }
 
     /// Why there is no result of this key for a stage that is made of this.
@@ -42,7 +41,9 @@ impl History {
         if self.evicted.get_or_init(|| self.store.evicted()).contains(&key) {
             return vec![Reason::Evicted];
         }
-        changes(self.last(&declared.name, declared.stage.kind()), material, &declared.stage, false)
+        let (inputs, sources) = (declared.input_names(), declared.source_paths());
+        let now = Made { material, inputs: &inputs, sources: &sources };
+        changes(self.last(&declared.name, declared.stage.kind()), now, false)
     }
 
     fn read(&self) -> BTreeMap<(String, String), Record> {
@@ -71,39 +72,39 @@ pub(crate) fn damaged(damage: Vec<Damage>) -> Vec<Reason> {
     damage.into_iter().map(reason).collect()
 }
 
-/// A stage as it once was.
+/// What a stage is made of.
 #[derive(Clone, Copy)]
-pub(crate) struct Past<'a> {
-    pub(super) material: &'a KeyMaterial,
-    /// What its inputs were called, by role.
-    pub(super) inputs: &'a BTreeMap<String, Vec<String>>,
-    /// What its sources were called, by field.
-    pub(super) sources: &'a BTreeMap<String, PathBuf>,
+pub(crate) struct Made<'a> {
+    pub(crate) material: &'a KeyMaterial,
+    /// What its inputs are called, by role.
+    pub(crate) inputs: &'a BTreeMap<String, Vec<String>>,
+    /// What its sources are called, by field.
+    pub(crate) sources: &'a BTreeMap<String, PathBuf>,
 }
 
-impl<'a> From<&'a Record> for Past<'a> {
+impl<'a> From<&'a Record> for Made<'a> {
     fn from(record: &'a Record) -> Self {
         let Record { material, provenance, .. } = record;
         Self { material, inputs: &provenance.inputs, sources: &provenance.sources }
     }
 }
 
-/// What differs between the last run of a stage and now. Roles that `now` does not have yet are left out if `partial`.
-pub(crate) fn changes(last: Option<Past<'_>>, now: &KeyMaterial, stage: &Stage, partial: bool) -> Vec<Reason> {
-    let Some(last) = last else { return vec![Reason::NeverRan] };
-    let old = last.material;
+/// What differs between a stage as it was and as it is. Roles that it does not have yet are left out if `partial`.
+pub(crate) fn changes(then: Option<Made<'_>>, now: Made<'_>, partial: bool) -> Vec<Reason> {
+    let Some(then) = then else { return vec![Reason::NeverRan] };
+    let (old, new) = (then.material, now.material);
     let mut reasons = Vec::new();
-    if old.version != now.version {
-        reasons.push(Reason::Version { old: old.version, new: now.version });
+    if old.version != new.version {
+        reasons.push(Reason::Version { old: old.version, new: new.version });
     }
-    if old.seed != now.seed {
-        reasons.push(Reason::Seed { old: old.seed, new: now.seed });
+    if old.seed != new.seed {
+        reasons.push(Reason::Seed { old: old.seed, new: new.seed });
     }
-    compare("", Some(&old.parameters), Some(&now.parameters), &mut reasons);
-    sources(last, now, stage, &mut reasons);
-    let gone = old.inputs.keys().filter(|role| !partial && !now.inputs.contains_key(*role));
-    for role in now.inputs.keys().chain(gone) {
-        inputs(role, last, now, stage, &mut reasons);
+    compare("", Some(&old.parameters), Some(&new.parameters), &mut reasons);
+    sources(then, now, &mut reasons);
+    let gone = old.inputs.keys().filter(|role| !partial && !new.inputs.contains_key(*role));
+    for role in new.inputs.keys().chain(gone) {
+        inputs(role, then, now, &mut reasons);
     }
     reasons
 }
@@ -124,28 +125,23 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, reasons: &mut V
     }
 }
 
-fn sources(last: Past<'_>, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
-    let old = &last.material.sources;
-    let gone = old.keys().filter(|field| !now.sources.contains_key(*field));
-    for field in now.sources.keys().chain(gone) {
-        if old.get(field) != now.sources.get(field) {
-            let written = stage.sources().into_iter().find(|source| source.field == field);
-            let path = written.map(|source| source.path.to_owned());
-            let path = path.or_else(|| last.sources.get(field).cloned()).unwrap_or_default();
+fn sources(then: Made<'_>, now: Made<'_>, reasons: &mut Vec<Reason>) {
+    let (old, new) = (&then.material.sources, &now.material.sources);
+    let gone = old.keys().filter(|field| !new.contains_key(*field));
+    for field in new.keys().chain(gone) {
+        if old.get(field) != new.get(field) {
+            let path = now.sources.get(field).or_else(|| then.sources.get(field)).cloned().unwrap_or_default();
             reasons.push(Reason::Source { field: field.clone(), path });
         }
     }
 }
 
-fn inputs(role: &str, last: Past<'_>, now: &KeyMaterial, stage: &Stage, reasons: &mut Vec<Reason>) {
-    let digests = |material: &KeyMaterial| -> Vec<Digest> { material.inputs.get(role).cloned().unwrap_or_default() };
-    let (old, new) = (digests(last.material), digests(now));
-    let names: Vec<&str> =
-        stage.ports().into_iter().filter(|port| port.role == role).map(|port| port.reference).collect();
-    let old_names = last.inputs.get(role);
+fn inputs(role: &str, then: Made<'_>, now: Made<'_>, reasons: &mut Vec<Reason>) {
+    let digests = |made: Made<'_>| -> Vec<Digest> { made.material.inputs.get(role).cloned().unwrap_or_default() };
+    let (old, new) = (digests(then), digests(now));
     for i in (0..old.len().max(new.len())).filter(|&i| old.get(i) != new.get(i)) {
-        let old_name = || old_names.and_then(|names| names.get(i)).map(String::as_str);
-        let stage = names.get(i).copied().or_else(old_name).unwrap_or_default();
-        reasons.push(Reason::Input { role: role.to_owned(), stage: stage.to_owned() });
+        let name = |made: Made<'_>| made.inputs.get(role)?.get(i).cloned();
+        let stage = name(now).or_else(|| name(then)).unwrap_or_default();
+        reasons.push(Reason::Input { role: role.to_owned(), stage });
     }
 }

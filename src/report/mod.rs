@@ -5,6 +5,7 @@
 pub mod evaluation;
 pub mod plot;
 pub mod study;
+mod sweep;
 pub mod table;
 mod verdict;
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{Column, Numbers, body, shortened, wrapped};
+use super::{
+    sweep,
+    table::{Column, Numbers, body, shortened, wrapped},
+};
 use crate::metrics::paired::Loss;
 
 /// The number of seeds, among the metrics of a study.
@@ -96,24 +99,30 @@ pub fn study(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss, m
     if let Some(seeds) = metrics.get(SEEDS) {
         lines.push(format!("mean over {seeds:.0} seeds ± half of its 95 % interval (Student's t)"));
     }
-    let comparisons = comparisons(numbers, names);
+    let swept = sweep::is_sweep(names);
+    let losses = if swept { std::slice::from_ref(&primary) } else { &Loss::ALL[..] };
+    // Of a sweep each is held to the first: what all are held to says nothing more.
+    let pairs = if swept { (1..names.len()).map(|later| (later, 0)).collect() } else { pairs(names.len()) };
+    let comparisons = comparisons(numbers, names, &pairs, losses);
     if !comparisons.is_empty() {
         lines.push(String::new());
         lines.extend(comparisons);
         lines.push("ratios are geometric means; among many, some differ by chance: the `primary` one decides".into());
         lines.push(String::new());
     }
-    lines.extend(wrapped(&verdict(numbers, names, primary, margin)));
+    let said = if swept { sweep::ADVICE.to_owned() } else { verdict(numbers, names, primary, margin) };
+    lines.extend(wrapped(&said));
     lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 /// The ratios of losses, a line each.
-fn comparisons(numbers: Numbers<'_>, names: &[String]) -> Vec<String> {
-    let name = |model: usize| shortened(names.get(model).map_or("?", String::as_str), LONGEST);
+fn comparisons(numbers: Numbers<'_>, names: &[String], pairs: &[(usize, usize)], losses: &[Loss]) -> Vec<String> {
+    let longest = if sweep::is_sweep(names) { sweep::LONGEST } else { LONGEST };
+    let name = |model: usize| shortened(names.get(model).map_or("?", String::as_str), longest);
     let mut rows: Vec<[String; 5]> = Vec::new();
-    for (model, other) in pairs(names.len()) {
+    for &(model, other) in pairs {
         let mut title = format!("{} / {}", name(model), name(other));
-        for loss in Loss::ALL {
+        for &loss in losses {
             let Some(ratio) = Ratio::of(numbers, (model, other), loss) else { continue };
             let p = ratio.p.map_or_else(String::new, |p| format!("{p:.3}"));
             rows.push([std::mem::take(&mut title), loss.in_words().into(), ratio.in_words(), p, ratio.word().into()]);

@@ -4,7 +4,7 @@
 //! the number of workers and the commit to the store; a worker only reads objects and writes files into its folder.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
@@ -142,10 +142,10 @@ pub fn run(
     }));
     let plan = Plan::make(pipeline, store, &options.targets, &options.force)?;
     let stored = plan.stages.iter().filter_map(|stage| match &stage.state {
-        StageState::Cached { record, .. } => Some(record.key),
+        StageState::Cached { record, .. } => Some((stage.name.as_str(), record.key)),
         _ => None,
     });
-    let stored: BTreeSet<CacheKey> = stored.collect();
+    let stored: BTreeMap<&str, CacheKey> = stored.collect();
     log.needs(&stored);
     if options.only_targets {
         let lacking = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
@@ -168,7 +168,7 @@ pub fn run(
         // What the plan found stored is in the log already, and progress is in the logs of the stages.
         let known = match event {
             Event::StageProgress { .. } => true,
-            Event::StageCached { key, .. } => stored.contains(key),
+            Event::StageCached { stage, key } => stored.get(stage.as_str()) == Some(key),
             _ => false,
         };
         if !known {

@@ -29,7 +29,7 @@ mod take_out;
 pub use collect::{Collected, Keep};
 pub use inventory::{Entry, Fault, Verification};
 pub use record::{Output, Provenance, Record, artifact};
-pub use runs::RunLog;
+pub use runs::{LoggedRun, RunLog};
 pub use slot::{Committed, Holder, Lookup, Mark, Outcome, Slot, Work};
 pub use submissions::{Job, JobEnd, JobOutcome, Submission, Submitted};
 pub use tags::Tag;

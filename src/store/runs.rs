@@ -4,7 +4,7 @@
 //! none can be written.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions, TryLockError},
     io::Write,
     path::PathBuf,
@@ -32,7 +32,58 @@ pub struct RunLog {
 #[derive(Serialize)]
 struct Planned<'a> {
     event: &'static str,
-    needs: &'a BTreeSet<CacheKey>,
+    needs: &'a BTreeMap<&'a str, CacheKey>,
+}
+
+/// A run as its log tells it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoggedRun {
+    /// The name of its log, without the ending: sorts by time.
+    pub id: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// Its command line.
+    pub argv: Vec<String>,
+    /// Whether it is still going on.
+    pub alive: bool,
+    /// The keys of the stages that have a result, by their names in the pipeline.
+    pub stages: BTreeMap<String, CacheKey>,
+    /// How many of them it made.
+    pub ran: usize,
+    /// The stages that failed.
+    pub failed: Vec<String>,
+}
+
+impl LoggedRun {
+    fn read(id: String, alive: bool, text: &str) -> Self {
+        let mut run = Self { id, alive, ..Self::default() };
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            match line["event"].as_str() {
+                Some("run_started") => {
+                    (run.pipeline, run.started) = (word(&line["pipeline"]), word(&line["time"]));
+                    run.argv = line["argv"].as_array().into_iter().flatten().map(word).collect();
+                }
+                Some("run_planned") => {
+                    let needs = line["needs"].as_object().into_iter().flatten();
+                    run.stages.extend(needs.filter_map(|(stage, key)| Some((stage.clone(), key_of(key)?))));
+                }
+                Some(event @ ("stage_cached" | "stage_finished")) => {
+                    run.ran += usize::from(event == "stage_finished");
+                    run.stages.extend(key_of(&line["key"]).map(|key| (word(&line["stage"]), key)));
+                }
+                Some("stage_failed") => run.failed.push(word(&line["stage"])),
+                _ => {}
+            }
+        }
+        run
+    }
+}
+
+fn key_of(value: &Value) -> Option<CacheKey> {
+    value.as_str()?.parse().ok()
 }
 
 /// A run that has left a log.
@@ -88,6 +139,20 @@ impl Store {
         self.root.join("runs")
     }
 
+    /// The runs that have left a log and came to at least one stage, the newest first.
+    pub fn logged_runs(&self) -> Vec<LoggedRun> {
+        let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut paths: Vec<PathBuf> =
+            entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+        paths.sort_unstable_by(|one, other| other.cmp(one));
+        let read = |path: PathBuf| {
+            let alive = is_alive(&File::open(&path).ok()?);
+            let run = LoggedRun::read(path.file_stem()?.to_str()?.to_owned(), alive, &fs::read_to_string(&path).ok()?);
+            (!run.stages.is_empty() || !run.failed.is_empty()).then_some(run)
+        };
+        paths.into_iter().filter_map(read).collect()
+    }
+
     /// All runs that have left a log, the oldest first.
     pub(super) fn past_runs(&self) -> Vec<PastRun> {
         let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten();
@@ -113,9 +178,9 @@ impl RunLog {
         }
     }
 
-    /// Writes which stored results the run needs. From here on they are safe from a collection.
-    pub fn needs(&mut self, keys: &BTreeSet<CacheKey>) {
-        self.write(&Planned { event: "run_planned", needs: keys });
+    /// Writes which stored results the run needs, by the names of their stages. From here on they are safe from a collection.
+    pub fn needs(&mut self, needs: &BTreeMap<&str, CacheKey>) {
+        self.write(&Planned { event: "run_planned", needs });
         self.planning = None;
     }
 }
@@ -128,11 +193,15 @@ fn is_alive(log: &File) -> bool {
 /// The keys in the lines of a log; a torn line has none.
 fn keys_in(text: &str) -> BTreeSet<CacheKey> {
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let key = |value: &Value| value.as_str()?.parse().ok();
     lines
         .flat_map(|line| {
-            let needs = line["needs"].as_array().into_iter().flatten().filter_map(key).collect::<Vec<_>>();
-            needs.into_iter().chain(key(&line["key"]))
+            let needs = match &line["needs"] {
+                Value::Object(needs) => needs.values().filter_map(key_of).collect::<Vec<_>>(),
+                // As earlier versions wrote them.
+                Value::Array(needs) => needs.iter().filter_map(key_of).collect(),
+                _ => Vec::new(),
+            };
+            needs.into_iter().chain(key_of(&line["key"]))
         })
         .collect()
 }

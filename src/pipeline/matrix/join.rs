@@ -50,6 +50,11 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// The stage, if some of its points are meant and nothing more.
+    pub(in crate::pipeline) fn swept(self) -> Option<&'a str> {
+        self.point.filter(|_| self.round.is_empty()).map(|_| self.stage)
+    }
+
     /// Whether it means the stage of this name, which is at this point.
     pub(in crate::pipeline) fn selects(self, name: &str, point: &str) -> bool {
         let of = |stage: &str| stage == self.stage;

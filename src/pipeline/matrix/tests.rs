@@ -121,6 +121,10 @@ fn a_reference_may_name_a_point_or_a_part_of_one() {
     assert_eq!(names(&of("base@lr=0.001")).len(), 1 + 4 + 2 + 1);
     let message = refused(&SWEEP.replace("model: base", "model: base@lr=0.01"));
     assert!(message.contains("`base` has no point `lr=0.01`") && message.contains("p.yaml:13:34"), "{message}");
+    for reference in ["base@2", "base@lr=0.001@2", "base@", "@lr=1"] {
+        let message = refused(&SWEEP.replace("model: base", &format!("model: \"{reference}\"")));
+        assert!(message.contains(&format!("there is no stage `{reference}`")), "{message}");
+    }
     let message = refused(&SWEEP.replace("data: events, models", "data: \"events@lr=0.001\", models"));
     assert!(message.contains("it is not swept: refer to it by its name alone"), "{message}");
 }

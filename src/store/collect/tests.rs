@@ -61,10 +61,10 @@ fn named_pipelines_past_runs_and_runs_that_go_on_keep_what_they_need() {
     for steps in 1..=4 {
         put(&store, steps, &steps.to_string());
     }
-    store.begin_run(&json!({})).needs(&BTreeSet::from([key(1)]));
+    store.begin_run(&json!({})).needs(&BTreeMap::from([("a", key(1))]));
     age(store.root(), 10 * DAY);
     let mut going_on = store.begin_run(&json!({ "event": "run_started" }));
-    going_on.needs(&BTreeSet::from([key(2)]));
+    going_on.needs(&BTreeMap::from([("a", key(2))]));
     let keys = BTreeSet::from([key(3)]);
 
     let found = store.collect(&Keep { keys: keys.clone(), ..keep(20) }, false).unwrap();
@@ -82,7 +82,7 @@ fn a_run_that_many_have_outrun_keeps_its_log() {
     let (_folder, store) = store();
     put(&store, 1, "needed");
     let mut going_on = store.begin_run(&json!({}));
-    going_on.needs(&BTreeSet::from([key(1)]));
+    going_on.needs(&BTreeMap::from([("a", key(1))]));
     for run in 0..600 {
         fs::write(store.root().join(format!("runs/9{run:012}-1-0.jsonl")), []).unwrap();
     }
@@ -150,7 +150,7 @@ fn a_collection_beside_runs_takes_nothing_that_they_need() {
                         let mut log = store.begin_run(&json!({}));
                         let steps = run * 1000 + round;
                         log.write(&json!({ "key": key(steps) }));
-                        log.needs(&BTreeSet::new());
+                        log.needs(&BTreeMap::new());
                         let slot = match store.lookup(key(steps)).unwrap() {
                             Lookup::Miss(slot) => slot,
                             other => panic!("{other:?}"),
