@@ -168,7 +168,7 @@ pub fn run(
         // What the plan found stored is in the log already, and progress is in the logs of the stages.
         let known = match event {
             Event::StageProgress { .. } => true,
-            Event::StageCached { stage, key } => stored.get(stage.as_str()) == Some(key),
+            Event::StageCached { stage, key, .. } => stored.get(stage.as_str()) == Some(key),
             _ => false,
         };
         if !known {
