@@ -49,7 +49,12 @@ fn a_changed_parameter_and_what_it_did_are_told() {
         assert!(same.contains("nothing differs: 3 stages"), "{same}");
     }
     let text = folder.print(&["diff", "run:latest~2", "run:latest"]);
-    assert!(text.contains("`optimizer.rate` 0.001 → 0.02") && text.contains("by its inputs: base"), "{text}");
+    assert!(
+        text.contains("`optimizer.rate` 0.001 → 0.02") && text.contains("  by their inputs: evaluation\n"),
+        "{text}"
+    );
+    let all = folder.print(&["diff", "run:latest~2", "run:latest", "--all"]);
+    assert!(all.contains("  by its inputs: base") && all.matches(" files ").count() == 2, "{all}");
     assert!(text.contains("evaluation  base.tail_w1 ") && text.contains("1 stage the same"), "{text}");
 
     for sides in [["p.lock", "run:latest"], ["run:latest~2", "run:latest"]] {

@@ -51,7 +51,7 @@ pub(super) struct Diff {
     /// Only metrics whose names hold one of these texts, all of them
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     metrics: Vec<String>,
-    /// List every metric that differs
+    /// List every metric that differs, and keys and files of every stage that does
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -104,9 +104,22 @@ impl Diff {
             lines.push(format!("nothing differs: {}", count(comparison.same, "stage")));
             return lines.join("\n");
         }
+        // What differs only because its inputs do is named in one line.
+        let follows =
+            |difference: &&StageDifference| !self.all && difference.why.is_empty() && !difference.inputs.is_empty();
+        let (following, own): (Vec<&StageDifference>, Vec<&StageDifference>) = comparison
+            .stages
+            .iter()
+            .partition(|difference| follows(difference) && difference.kinds[0] == difference.kinds[1]);
         if !comparison.stages.is_empty() {
-            let rows: Vec<[String; 5]> = comparison.stages.iter().map(row).collect();
-            lines.push(format!("\n{}", columns(&rows).trim_end()));
+            lines.push(String::new());
+        }
+        if !own.is_empty() {
+            lines.push(columns(&own.into_iter().map(row).collect::<Vec<_>>()).trim_end().to_owned());
+        }
+        if !following.is_empty() {
+            let names: Vec<String> = following.iter().map(|difference| difference.stage.clone()).collect();
+            lines.push(format!("  by their inputs: {}", several(&names)));
         }
         if comparison.same > 0 {
             lines.push(format!("{} the same", count(comparison.same, "stage")));
