@@ -110,7 +110,7 @@ pub fn study(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss, m
         lines.push("ratios are geometric means; among many, some differ by chance: the `primary` one decides".into());
         lines.push(String::new());
     }
-    let said = if swept { sweep::ADVICE.to_owned() } else { verdict(numbers, names, primary, margin) };
+    let said = if swept { sweep::ADVICE_OF_STUDY.to_owned() } else { verdict(numbers, names, primary, margin) };
     lines.extend(wrapped(&said));
     lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }

@@ -13,6 +13,10 @@ const WIDTH: usize = 100;
 pub(super) const ADVICE: &str = "One of many models is the best by chance, too: train it with other seeds (`replicas`) before you \
                                  believe in it. `pgan-pipe show` lists all numbers.";
 
+/// The same where there are several seeds already.
+pub(super) const ADVICE_OF_STUDY: &str = "One of many models is the best by chance, too: confirm it with seeds that had no part in \
+                                          the choice. `pgan-pipe show` lists all numbers.";
+
 /// Whether these models are many, and for the most part points of sweeps: their names tell it.
 pub(super) fn is_sweep(names: &[String]) -> bool {
     let points = names.iter().filter(|name| name.contains('=')).count();
