@@ -4,6 +4,7 @@ Installs what is missing: Debian's ceph packages (as root), and from the Python 
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -152,7 +153,15 @@ rgw data = {folder}/rgw
         tool("ceph", "osd", "new", disk)
         tool("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
         tool("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=here")
-        start("ceph-osd", "-i", "0", "-f")
+        disk = start("ceph-osd", "-i", "0", "-f")
+        until = time.monotonic() + 60
+        while json.loads(tool("ceph", "osd", "stat", "--format", "json"))["num_up_osds"] == 0:
+            if time.monotonic() > until:
+                raise RuntimeError("the store does not come up")
+            if disk.poll() is not None:
+                # Now and then it asks the monitor before it knows the cluster's name, and gives up.
+                disk = start("ceph-osd", "-i", "0", "-f")
+            time.sleep(0.5)
         tool("radosgw-admin", "user", "create", "--uid=pgan", "--display-name=pgan", f"--access-key={KEY}", f"--secret-key={SECRET}", timeout=120)
         wait_for(gateway, start("radosgw", "-n", "client.rgw", "-f"))
         yield f"http://127.0.0.1:{gateway}"

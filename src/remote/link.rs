@@ -8,7 +8,7 @@ use std::{
 };
 
 use object_store::{ObjectStore, multipart::MultipartStore, path::Path};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Address, Patience, RemoteError, Settings,
@@ -17,7 +17,16 @@ use super::{
 use crate::{digest::Digest, key::CacheKey};
 
 /// Small transfers at once: they wait for answers most of the time.
-pub(super) const SLOTS: usize = 32;
+pub(super) const SLOTS: usize = 64;
+
+/// A larger object counts as a part of a large one: so many bytes are in memory at once for each of the others.
+const TINY: u64 = 256 << 10;
+
+/// The right to hold an object in memory.
+pub(super) struct Room<'a> {
+    _slot: Option<SemaphorePermit<'a>>,
+    _part: Option<SemaphorePermit<'a>>,
+}
 
 /// A client of a remote.
 pub(super) struct Link {
@@ -47,6 +56,12 @@ impl Link {
     pub(super) fn over(root: Path, address: Address, (objects, multipart): Client, patience: Patience) -> Self {
         let (slots, parts) = (Semaphore::new(SLOTS), Semaphore::new(patience.parts));
         Self { address, objects, multipart, root, patience, slots, parts, spoiled: Mutex::default() }
+    }
+
+    /// The right to hold an object of this size in memory.
+    pub(super) async fn room(&self, size: u64) -> Room<'_> {
+        let slot = self.slots.acquire().await;
+        Room { _slot: slot.ok(), _part: if size > TINY { self.parts.acquire().await.ok() } else { None } }
     }
 
     /// Where the object of this digest lies.

@@ -131,7 +131,7 @@ impl Pull {
     }
 
     async fn small(&self, output: Output) -> Result<(), RemoteError> {
-        let _slot = self.link.slots.acquire().await;
+        let _room = self.link.room(output.size).await;
         let path = self.link.object(output.digest);
         let bytes = match self.link.read(&path, output.size, None).await? {
             Read::Whole(bytes) => bytes,

@@ -38,7 +38,7 @@ impl Push {
             blocking(move || intact(&store, digest)).await?;
             return self.upload(&path, output).await;
         }
-        let _slot = self.link.slots.acquire().await;
+        let _room = self.link.room(output.size).await;
         let bytes = blocking(move || {
             let bytes = fs::read(store.object(digest)).map_err(|error| unreadable(&store, digest, error))?;
             if Digest::of(&bytes) == digest { Ok(bytes) } else { set_aside(&store, digest) }
