@@ -29,6 +29,11 @@ impl Digest {
         Ok(Self(*hash.as_bytes()))
     }
 
+    /// What a hasher has come to.
+    pub(crate) fn of_hasher(hasher: &blake3::Hasher) -> Self {
+        Self(*hasher.finalize().as_bytes())
+    }
+
     /// The raw 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -66,7 +66,7 @@ impl CacheArgs {
 /// Which remote to use; by default the one of `pgan.toml`.
 #[derive(Args)]
 pub(super) struct RemoteArgs {
-    /// A folder, s3://BUCKET/PREFIX, gs://…, az://… or http(s)://…; by default the one that pgan.toml names
+    /// Where results are shared: a folder, s3://BUCKET/PREFIX, gs://…, az://… or http(s)://…; that of pgan.toml by default
     #[arg(long, value_name = "URL|DIR", env = "PGAN_REMOTE", hide_env_values = true)]
     pub(super) remote: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! From settings to a client of the service.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{env, fs, sync::Arc, time::Duration};
 
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
@@ -16,7 +16,7 @@ use url::Position;
 use super::{
     Patience, RemoteError, Settings,
     address::{Address, Place},
-    error::line,
+    error::{NO_KEYS, line},
     profile,
 };
 
@@ -52,6 +52,15 @@ pub(super) fn connect(settings: &Settings, patience: Patience) -> Result<Client,
                 builder = builder.with_skip_signature(true);
             } else {
                 builder = profile::complete(builder, settings.profile.as_deref())?;
+                if !has_credentials(&builder) {
+                    return Err(RemoteError::Trouble {
+                        action: "use",
+                        what: settings.address.to_string(),
+                        reason: "AWS_EC2_METADATA_DISABLED is set".to_owned(),
+                        advice: NO_KEYS,
+                        passing: false,
+                    });
+                }
             }
             builder = match (&settings.region, builder.get_config_value(&AmazonS3ConfigKey::Region)) {
                 (Some(region), _) => builder.with_region(region),
@@ -107,6 +116,21 @@ pub(super) fn connect(settings: &Settings, patience: Patience) -> Result<Client,
             Ok((Arc::new(builder.build().map_err(unusable)?), None))
         }
     }
+}
+
+/// Whether there is a key, a token, or a service that may be asked for one; the library asks it whatever the environment says.
+fn has_credentials(builder: &AmazonS3Builder) -> bool {
+    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let disabled = env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+    !disabled
+        || builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_some()
+        || [
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        ]
+        .iter()
+        .any(|name| set(name))
 }
 
 fn unusable(address: &Address, error: &object_store::Error) -> RemoteError {

@@ -120,6 +120,10 @@ pub enum RemoteError {
     Stopped(usize),
 }
 
+/// What to do where a machine has no role of its own.
+pub(super) const NO_KEYS: &str = "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for one of \
+    ~/.aws/credentials, or `anonymous = true` in pgan.toml for a public bucket";
+
 /// What to do about spoiled things.
 pub(super) const MEND: &str = "; whoever has the result mends it by `pgan-pipe cache push FILE --overwrite`";
 
@@ -210,12 +214,9 @@ fn describe(address: &Address, path: &Path) -> String {
 
 fn advice(address: &Address, error: &object_store::Error) -> &'static str {
     let text = error.to_string();
-    if text.contains("169.254.") || text.contains("metadata.google") {
+    if ["169.254.", "/latest/api/token", "metadata.google"].iter().any(|part| text.contains(part)) {
         return match address.place() {
-            Place::S3(_) => {
-                "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for one of \
-                 ~/.aws/credentials, or `anonymous = true` in pgan.toml for a public bucket"
-            }
+            Place::S3(_) => NO_KEYS,
             Place::Gcs(_) => "; no credentials were found: set GOOGLE_APPLICATION_CREDENTIALS to a key file",
             _ => "; no credentials were found: set AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID or the like",
         };

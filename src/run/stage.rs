@@ -132,7 +132,10 @@ impl Running<'_> {
                 slot.settle();
                 return Ok(Ending::Pulled(record));
             }
-            Taken::Stopped => return Ok(Ending::Stopped),
+            Taken::Stopped => {
+                slot.release();
+                return Ok(Ending::Stopped);
+            }
             Taken::Nothing => {}
         }
         let damaged = self.damaged_inputs()?;

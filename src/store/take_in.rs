@@ -59,9 +59,14 @@ impl Store {
         if Digest::of_file(file).map_err(StoreError::io("read", file))? != digest {
             return Ok(false);
         }
-        files::protect(file)?;
-        files::publish(file, &self.object(digest))?;
+        self.publish_object(file, digest)?;
         Ok(true)
+    }
+
+    /// Moves a file of `tmp` among the objects, under the digest that its content was found to have.
+    pub(crate) fn publish_object(&self, file: &Path, digest: Digest) -> Result<(), StoreError> {
+        files::protect(file)?;
+        files::publish(file, &self.object(digest))
     }
 
     /// Stores the text of a record whose objects are there. A complete record that is there already stays. `None` if it is no record of

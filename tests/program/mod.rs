@@ -32,6 +32,10 @@ impl Folder {
     /// The program with these arguments, away from the settings of whoever runs the tests.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_pgan-pipe")));
+        let aws = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("AWS_");
+        for name in std::env::vars_os().map(|(name, _)| name).filter(aws) {
+            command.env_remove(name);
+        }
         command
             .args(arguments)
             .current_dir(self.0.path())

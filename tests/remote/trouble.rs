@@ -115,6 +115,15 @@ fn mistakes_in_addresses_and_settings_are_shown_without_what_is_secret() {
     assert!(told.contains("credentials are taken from the environment") && !told.contains("hush"), "{told}");
     assert!(files(&folder.path("cache")).values().all(|text| !String::from_utf8_lossy(text).contains("hush")));
     assert!(error(&folder, 2, &[&pull[..], &["--remote", "ftp://host"]].concat()).contains("write a folder, s3://"));
+    let keyless = folder
+        .command(&[&pull[..], &["--remote", "s3://bucket"]].concat())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HOME", folder.path("home"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&keyless.stderr).into_owned();
+    assert_eq!(keyless.status.code(), Some(6), "{told}");
+    assert!(told.contains("no credentials were found: set AWS_ACCESS_KEY_ID"), "{told}");
     assert!(
         error(&folder, 2, &["cache", "push", "pipeline.yaml", "--remote", "http://127.0.0.1:1"]).contains("read-only")
     );
