@@ -58,6 +58,38 @@ fn a_pipeline_runs_once_and_is_cached_then() {
     assert_eq!(csv.lines().count(), 51);
     assert!(csv.lines().next().unwrap().ends_with("jj_pt,jj_eta,jj_M"), "{csv}");
 
+    let tail = [
+        "sample",
+        "pipeline.yaml",
+        "boosted",
+        "-n",
+        "40",
+        "-o",
+        "tail.csv",
+        "--where",
+        "jj_M > 1200",
+        "--where",
+        "ljet1_eta<0",
+    ];
+    folder.print(&with_quick(&tail));
+    let csv = std::fs::read_to_string(folder.path("tail.csv")).unwrap();
+    let number = |field: Option<&str>| -> f64 { field.unwrap().parse().unwrap() };
+    let fits = |line: &str| number(line.rsplit(',').next()) > 1200.0 && number(line.split(',').nth(1)) < 0.0;
+    assert!(csv.lines().count() == 41 && csv.lines().skip(1).all(fits), "{csv}");
+    let unknown = folder.run(&with_quick(&[
+        "sample",
+        "pipeline.yaml",
+        "boosted",
+        "-n",
+        "4",
+        "-o",
+        "x.csv",
+        "--where",
+        "mass > 1",
+    ]));
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no column `mass`; the columns are ljet1_pt"));
+
     assert!(folder.print(&["cache", "ls"]).contains("quickstart/boosted"));
     assert!(folder.print(&["cache", "verify"]).contains("all intact"));
 }

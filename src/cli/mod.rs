@@ -12,6 +12,7 @@ mod cache;
 mod cancel;
 mod check;
 mod completions;
+mod condition;
 mod devices;
 mod diff;
 mod elsewhere;

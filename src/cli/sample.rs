@@ -23,13 +23,24 @@ use pgan_pipe::{
 use super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs, one_stage},
+    condition::{Condition, kept},
     failure::{CORRUPT, INVALID, IO, STAGE},
     output::print,
     show,
 };
 
+const EXAMPLES: &str = "\
+The file holds the feature columns and the derived observables, named as in the dataset.
+
+Examples:
+  pgan-pipe sample dijet.yaml boosted -n 1e6 -o events.parquet
+  pgan-pipe sample dijet.yaml boosted -n 1e5 --where 'jj_M > 1500' -o tail.parquet --seed 7";
+
+/// A condition that fewer than one event in so many fulfils is given up.
+const RAREST: usize = 10_000_000;
+
 #[derive(Args)]
-#[command(after_help = "The file holds the feature columns and the derived observables, named as in the dataset.")]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Sample {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -39,6 +50,9 @@ pub(super) struct Sample {
     /// How many events
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = events)]
     events: EventCount,
+    /// Only events like this: COLUMN > NUMBER, or >=, <, <=; may be repeated, then all must hold
+    #[arg(long = "where", value_name = "CONDITION")]
+    conditions: Vec<Condition>,
     /// The file to write: .parquet, .csv or .npy
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -72,6 +86,8 @@ impl Sample {
         let artifact = Artifact::of(record, &store);
         let model = Model::load(&artifact, self.device).map_err(|error| Failure::new(STAGE, error))?;
 
+        self.check_conditions(&model)?;
+
         // Written beside the target first: a file of this name is complete.
         let name = self.output.file_name().unwrap_or_default().to_string_lossy();
         let partial = self.output.with_file_name(format!(".{name}.{}.partial.{extension}", std::process::id()));
@@ -89,13 +105,12 @@ impl Sample {
 
     /// Draws the events into a file, part by part: one is written while the next is drawn.
     fn draw(&self, model: &Model, file: &Path) -> Result<(), Failure> {
-        let observables = model.description().observables;
+        let (observables, conditions) = (model.description().observables, self.conditions.as_slice());
         let mut rng = Streams::new(self.seed, "sample").stream("events");
         let (parts, queue) = mpsc::sync_channel::<Table>(1);
         let write = move || -> Result<(), DataError> {
             let mut writer = None;
             for part in queue {
-                let part = observables.append_to(&part)?;
                 let writer = match &mut writer {
                     Some(writer) => writer,
                     none => none.insert(TableWriter::create(file, part.names(), self.events.get())?),
@@ -106,13 +121,34 @@ impl Sample {
         };
         thread::scope(|scope| {
             let writer = scope.spawn(write);
-            // The writer hangs up when it fails, and says itself why.
-            let drawn =
-                model.sample_parts(self.events.get(), &mut rng, |part| parts.send(part).map_err(|_| Halt::Writer));
+            let (mut drawn, mut left) = (0, self.events.get());
+            let mut take = |part: Table| {
+                drawn += part.len();
+                let kept = kept(observables.append_to(&part).map_err(ModelError::from)?, conditions, left);
+                let kept = kept.map_err(ModelError::from)?;
+                left -= kept.len();
+                if drawn > RAREST * (self.events.get() - left + 1) {
+                    return Err(Halt::Rare { drawn, kept: self.events.get() - left });
+                }
+                // The writer hangs up when it fails, and says itself why.
+                parts.send(kept).map_err(|_| Halt::Writer)?;
+                if left == 0 { Err(Halt::Done) } else { Ok(()) }
+            };
+            // One call draws them all, unless conditions leave too few.
+            let ended = loop {
+                if let Err(halt) = model.sample_parts(self.events.get(), &mut rng, &mut take) {
+                    break halt;
+                }
+            };
             drop(parts);
             let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            if let Err(Halt::Model(error)) = drawn {
-                return Err(Failure::new(STAGE, error));
+            match ended {
+                Halt::Model(error) => return Err(Failure::new(STAGE, error)),
+                Halt::Rare { drawn, kept } => {
+                    let message = format!("`--where` holds for {kept} of {drawn} events that were drawn; ask for less");
+                    return Err(Failure::message(STAGE, message));
+                }
+                Halt::Writer | Halt::Done => {}
             }
             written.map_err(|error| match error {
                 // Whoever named the target knows nothing of the file beside it.
@@ -120,6 +156,18 @@ impl Sample {
                 error => self.cannot_write(error.into()),
             })
         })
+    }
+
+    /// Refuses conditions on columns that the file would not have.
+    fn check_conditions(&self, model: &Model) -> Result<(), Failure> {
+        let names = model.description().observable_names();
+        match self.conditions.iter().find(|condition| !names.contains(&condition.column)) {
+            Some(Condition { column, .. }) => {
+                let message = format!("`--where`: there is no column `{column}`; the columns are {}", names.join(", "));
+                Err(Failure::message(INVALID, message))
+            }
+            None => Ok(()),
+        }
     }
 
     fn cannot_write(&self, error: anyhow::Error) -> Failure {
@@ -144,9 +192,16 @@ impl Sample {
     }
 }
 
-/// Why drawing ended early.
+/// Why drawing ended.
 enum Halt {
+    /// There are as many events as were asked for.
+    Done,
     Model(ModelError),
+    /// Next to no event is as it should be.
+    Rare {
+        drawn: usize,
+        kept: usize,
+    },
     /// The writer has failed.
     Writer,
 }
