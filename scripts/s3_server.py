@@ -104,6 +104,8 @@ def moto(folder):
 def ceph(folder, gibibytes=1):
     """Ceph's object gateway over one monitor and one store in memory."""
     install_ceph()
+    # So that who ends this script ends its servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = folder / "ceph"
     for name in ["mon", "osd", "rgw"]:
         (folder / name).mkdir(parents=True)
@@ -134,6 +136,9 @@ log file = {folder}/$name.log
 [client.rgw]
 rgw frontends = beast endpoint=127.0.0.1:{gateway}
 rgw data = {folder}/rgw
+rgw gc obj min wait = 1
+rgw gc processor period = 2
+rgw gc processor max time = 2
 """)
     environment = {**os.environ, "CEPH_CONF": str(conf)}
     tool = lambda *command, timeout=60: run(command, env=environment, timeout=timeout)

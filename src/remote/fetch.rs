@@ -2,6 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, path::Path};
 
@@ -12,8 +13,8 @@ const TRICKLE: usize = 64 << 10;
 
 /// What came of a file.
 pub(super) enum Read {
-    /// All that was asked for.
-    Whole(Vec<u8>),
+    /// All that was asked for, in the pieces that it came in.
+    Whole(Vec<Bytes>),
     /// The file has another size than it should, in bytes.
     OtherSize(u64),
 }
@@ -32,15 +33,16 @@ impl Link {
             if matches!(found.payload, GetResultPayload::File(..)) {
                 // In one go: as a stream it comes in small pieces.
                 let bytes = self.within(self.patience.answer, "read", path, found.bytes()).await?;
-                return Ok(Read::Whole(bytes.into()));
+                return Ok(Read::Whole(vec![bytes]));
             }
-            let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
-            let taken = self.stream(path, found, |chunk| {
-                bytes.extend_from_slice(chunk);
-                Ok(bytes.len() as u64 <= wanted)
+            let (mut pieces, mut came) = (Vec::new(), 0);
+            let taken = self.stream(path, found, |piece| {
+                came += piece.len() as u64;
+                pieces.push(piece);
+                Ok(came <= wanted)
             });
             match taken.await {
-                Ok(()) if bytes.len() as u64 == wanted => return Ok(Read::Whole(bytes)),
+                Ok(()) if came == wanted => return Ok(Read::Whole(pieces)),
                 Ok(()) if left == 0 => return Err(RemoteError::cut(&self.address, path)),
                 Err(error) if left == 0 || !error.is_passing() => return Err(error),
                 _ => {}
@@ -58,8 +60,8 @@ impl Link {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        self.stream(path, found, |chunk| {
-            bytes.extend_from_slice(chunk);
+        self.stream(path, found, |piece| {
+            bytes.extend_from_slice(&piece);
             Ok(bytes.len() as u64 <= most)
         })
         .await?;
@@ -76,21 +78,21 @@ impl Link {
         &self,
         path: &Path,
         found: GetResult,
-        mut take: impl FnMut(&[u8]) -> Result<bool, RemoteError>,
+        mut take: impl FnMut(Bytes) -> Result<bool, RemoteError>,
     ) -> Result<(), RemoteError> {
-        let mut chunks = found.into_stream();
+        let mut pieces = found.into_stream();
         let mut until = tokio::time::Instant::now() + self.patience.answer;
         let mut since = 0;
         loop {
-            let Ok(chunk) = tokio::time::timeout_at(until, chunks.next()).await else {
+            let Ok(piece) = tokio::time::timeout_at(until, pieces.next()).await else {
                 return Err(RemoteError::silent(&self.address, "read", path, self.patience.answer));
             };
-            let Some(chunk) = chunk else { return Ok(()) };
-            let chunk = chunk.map_err(|error| RemoteError::of(&self.address, "read", path, &error))?;
-            if !take(&chunk)? {
+            let Some(piece) = piece else { return Ok(()) };
+            let piece = piece.map_err(|error| RemoteError::of(&self.address, "read", path, &error))?;
+            since += piece.len();
+            if !take(piece)? {
                 return Ok(());
             }
-            since += chunk.len();
             if since >= TRICKLE {
                 (since, until) = (0, tokio::time::Instant::now() + self.patience.answer);
             }

@@ -8,6 +8,8 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
+
 use super::RemoteError;
 use crate::{
     digest::Digest,
@@ -62,7 +64,14 @@ impl Partial {
         self.length
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
+    pub(super) fn append(mut self, pieces: &[Bytes]) -> Result<Self, RemoteError> {
+        for piece in pieces {
+            self.add(piece)?;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
         self.file.write_all(bytes).map_err(StoreError::io("write", &self.path))?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;

@@ -2,11 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::{sync::OnceCell, task::JoinSet};
+use tokio::{
+    sync::{OnceCell, mpsc},
+    task::JoinSet,
+};
 
 use super::{
     Offered, PART, Progress, Remote, RemoteError, Watch, blocking,
@@ -119,7 +123,7 @@ impl Pull {
         };
         cell.get_or_try_init(|| async {
             if output.size > PART {
-                self.large(output).await?;
+                Box::pin(self.large(output)).await?;
             } else {
                 self.small(output).await?;
             }
@@ -134,7 +138,7 @@ impl Pull {
         let _room = self.link.room(output.size).await;
         let path = self.link.object(output.digest);
         let bytes = match self.link.read(&path, output.size, None).await? {
-            Read::Whole(bytes) => bytes,
+            Read::Whole(pieces) => pieces.concat(),
             Read::OtherSize(size) => return Err(self.of_other_size(output, size)),
         };
         self.progress.moved(output.size);
@@ -166,8 +170,8 @@ impl Pull {
         }
     }
 
-    /// Fetches what is missing at the end, some parts at once, and appends them in their order.
-    async fn parts(&self, mut partial: Partial, output: Output) -> Result<Partial, RemoteError> {
+    /// Fetches what is missing at the end, some parts at once, and appends them in their order while others come.
+    async fn parts(&self, partial: Partial, output: Output) -> Result<Partial, RemoteError> {
         let path = self.link.object(output.digest);
         let starts = (partial.length()..output.size).step_by(PART as usize);
         let part = |start: u64| {
@@ -178,27 +182,36 @@ impl Pull {
                 Ok::<_, RemoteError>((self.link.read(path, output.size, Some(range)).await?, permit))
             }
         };
-        let mut parts = stream::iter(starts).map(part).buffered(PARTS_AT_ONCE);
-        while let Some(read) = parts.next().await {
-            let (bytes, permit) = match read {
-                Ok((Read::Whole(bytes), permit)) => (bytes, permit),
-                Ok((Read::OtherSize(size), _)) => return Err(self.of_other_size(output, size)),
-                Err(error) if error.gives_no_parts() => {
-                    drop(parts);
-                    return self.whole(partial, output).await;
+        let (sender, mut receiver) = mpsc::channel(1);
+        let fetch = async move {
+            let mut parts = stream::iter(starts).map(part).buffered(PARTS_AT_ONCE);
+            while let Some(part) = parts.next().await {
+                // Nobody takes it if writing has failed.
+                if sender.send(part).await.is_err() {
+                    break;
                 }
-                Err(error) => return Err(error),
-            };
-            let length = bytes.len() as u64;
-            partial = blocking(move || {
-                partial.append(&bytes)?;
-                Ok(partial)
-            })
-            .await?;
-            drop(permit);
-            self.progress.moved(length);
+            }
+        };
+        let mut write = pin!(async {
+            let mut partial = partial;
+            while let Some(part) = receiver.recv().await {
+                let (pieces, permit) = match part {
+                    Ok((Read::Whole(pieces), permit)) => (pieces, permit),
+                    Ok((Read::OtherSize(size), _)) => return Err(self.of_other_size(output, size)),
+                    Err(error) if error.gives_no_parts() => return self.whole(partial, output).await,
+                    Err(error) => return Err(error),
+                };
+                let before = partial.length();
+                partial = blocking(move || partial.append(&pieces)).await?;
+                drop(permit);
+                self.progress.moved(partial.length() - before);
+            }
+            Ok(partial)
+        });
+        tokio::select! {
+            written = &mut write => written,
+            () = fetch => write.await,
         }
-        Ok(partial)
     }
 
     /// Fetches all of it in one go, from a server that gives no parts.
@@ -211,9 +224,9 @@ impl Pull {
             return Err(self.of_other_size(output, found.meta.size));
         }
         self.link
-            .stream(&path, found, |chunk| {
-                partial.append(chunk)?;
-                self.progress.moved(chunk.len() as u64);
+            .stream(&path, found, |piece| {
+                partial.add(&piece)?;
+                self.progress.moved(piece.len() as u64);
                 Ok(partial.length() <= output.size)
             })
             .await?;
