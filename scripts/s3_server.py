@@ -144,6 +144,16 @@ rgw gc processor max time = 2
     tool = lambda *command, timeout=60: run(command, env=environment, timeout=timeout)
     processes = []
 
+    def ask(*command, timeout=60):
+        # Now and then a client asks the monitor before it knows the cluster's name, and is refused.
+        for left in reversed(range(10)):
+            try:
+                return tool(*command, timeout=timeout)
+            except RuntimeError:
+                if left == 0:
+                    raise
+                time.sleep(0.5)
+
     def start(*command):
         log = open(folder / f"{command[0]}.out", "w")
         processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
@@ -155,20 +165,27 @@ rgw gc processor max time = 2
         tool("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(monmap))
         wait_for(monitor, start("ceph-mon", "-i", "a", "-f"))
         disk = str(uuid.uuid4())
-        tool("ceph", "osd", "new", disk)
+        ask("ceph", "osd", "new", disk)
         tool("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
-        tool("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=here")
+        ask("ceph", "osd", "crush", "add", "osd.0", "1", "root=default", "host=here")
         disk = start("ceph-osd", "-i", "0", "-f")
         until = time.monotonic() + 60
-        while json.loads(tool("ceph", "osd", "stat", "--format", "json"))["num_up_osds"] == 0:
+        while json.loads(ask("ceph", "osd", "stat", "--format", "json"))["num_up_osds"] == 0:
             if time.monotonic() > until:
                 raise RuntimeError("the store does not come up")
             if disk.poll() is not None:
-                # Now and then it asks the monitor before it knows the cluster's name, and gives up.
+                # For the same reason it gives up.
                 disk = start("ceph-osd", "-i", "0", "-f")
             time.sleep(0.5)
-        tool("radosgw-admin", "user", "create", "--uid=pgan", "--display-name=pgan", f"--access-key={KEY}", f"--secret-key={SECRET}", timeout=120)
-        wait_for(gateway, start("radosgw", "-n", "client.rgw", "-f"))
+        ask("radosgw-admin", "user", "create", "--uid=pgan", "--display-name=pgan", f"--access-key={KEY}", f"--secret-key={SECRET}", timeout=120)
+        for left in reversed(range(3)):
+            try:
+                server = start("radosgw", "-n", "client.rgw", "-f")
+                wait_for(gateway, server)
+                break
+            except RuntimeError:
+                if left == 0 or server.poll() is None:
+                    raise
         yield f"http://127.0.0.1:{gateway}"
     finally:
         for process in reversed(processes):
