@@ -60,12 +60,19 @@ impl Pack {
         let store = self.cache.store();
         let plan =
             Plan::make(&pipeline, &store, &self.targets, &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
-        if let Some(unknown) = self.without.iter().find(|name| plan.stages.iter().all(|stage| stage.name != **name)) {
-            let message = format!("`--without {unknown}`: no stage of this name would be packed");
-            return Err(Failure::message(INVALID, message));
+        let mut without = Vec::new();
+        for name in &self.without {
+            // As everywhere, the plain name of a swept stage means all its points.
+            let meant = pipeline.select(name).into_iter().map(|index| pipeline.stages[index].name.clone());
+            let packed = meant.filter(|name| plan.stages.iter().any(|stage| stage.name == *name)).collect::<Vec<_>>();
+            if packed.is_empty() {
+                let message = format!("`--without {name}`: no stage of this name would be packed");
+                return Err(Failure::message(INVALID, message));
+            }
+            without.extend(packed);
         }
         let output = self.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.pgan", pipeline.name)));
-        let choice = Choice { without: self.without.clone(), without_sources: self.without_sources };
+        let choice = Choice { without, without_sources: self.without_sources };
         let packed = pack::pack(&pipeline, &store, &plan, &choice, &output)?;
         for notice in &packed.notices {
             say(&format!("note: {notice}"));

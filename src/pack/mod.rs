@@ -35,6 +35,8 @@ pub use write::{Choice, Packed, pack};
 const VERSION: u32 = 1;
 /// The name of the manifest in the archive.
 const MANIFEST: &str = "pack.json";
+/// The file of settings, which could make runs talk to somebody else's remote.
+const SETTINGS: &str = "pgan.toml";
 /// Bytes that a manifest may have.
 const MAX_MANIFEST: u64 = 64 << 20;
 /// Bytes that a record may have.
@@ -230,6 +232,10 @@ fn wrong_path(path: &str) -> Option<&'static str> {
     }
     if path.contains(['\\', ':']) || path.chars().any(char::is_control) {
         return Some("holds characters that lead elsewhere on some systems");
+    }
+    let mut names = path.split('/');
+    if names.clone().any(|name| name.starts_with('.')) || names.next_back() == Some(SETTINGS) {
+        return Some("is hidden, or that of settings: no pipeline needs such a file");
     }
     // What has other parts than it shows (`a//b`, `a/.`) is refused, too.
     let plain: Vec<&str> = parts

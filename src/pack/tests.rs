@@ -88,6 +88,9 @@ fn paths_that_lead_elsewhere_are_refused() {
         "a\\b",
         "C:p",
         "a\nb",
+        ".profile",
+        "a/.git/b",
+        "a/pgan.toml",
         &"a/".repeat(150),
     ] {
         let (manifest, entries) = entries(path);
@@ -102,6 +105,17 @@ fn paths_that_lead_elsewhere_are_refused() {
         let message = refused(&tar(&manifest, &entries)).to_lowercase();
         assert!(message.contains("a.yaml"), "{path}: {message}");
     }
+}
+
+#[test]
+fn a_file_cannot_be_put_into_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let (manifest, entries) = entries("cache/v1/tags/mine.json");
+    fs::write(folder.path().join("a.pgan"), tar(&manifest, &entries)).unwrap();
+    let out = folder.path().join("out");
+    let message =
+        unpack(&folder.path().join("a.pgan"), &out, &Store::at(&out.join("cache")), true).unwrap_err().to_string();
+    assert!(message.contains("leads into the cache") && !out.join("cache/v1/tags").exists(), "{message}");
 }
 
 #[test]

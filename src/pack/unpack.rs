@@ -13,6 +13,7 @@ use super::{Content, Item, MAX_RECORD, Manifest, PackError, PackedRecord, Receiv
 use crate::{
     digest::Digest,
     key::CacheKey,
+    pipeline::absolute,
     store::{Output, Record, Store, StoreError},
 };
 
@@ -55,6 +56,9 @@ impl Receiver for Unpacking<'_> {
         for file in &manifest.files {
             self.leads_straight(&file.path)?;
             let path = self.folder.join(&file.path);
+            if absolute(&path).starts_with(absolute(self.store.root())) {
+                return Err(PackError::spoilt(format!("files/{}", file.path), "it leads into the cache"));
+            }
             let there = path.symlink_metadata().is_ok();
             if there && !self.replace && Digest::of_file(&path).ok() != Some(file.content.digest) {
                 return Err(PackError::InTheWay { path });

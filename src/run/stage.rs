@@ -370,10 +370,12 @@ impl Running<'_> {
         })
     }
 
-    /// Bytes of memory that the stage may use: what it asks for, or its part of what the run has.
+    /// Bytes of memory that the stage may use: what it asks for, or its part of what the run has. No more than there is: the job of
+    /// a cluster has no bound of its own.
     fn memory(&self) -> u64 {
         let Capacity { jobs, memory, .. } = self.shared.options.capacity;
-        self.declared.execution.resources.memory.map_or(memory / jobs.max(1) as u64, ByteSize::get)
+        let given = self.declared.execution.resources.memory.map_or(memory / jobs.max(1) as u64, ByteSize::get);
+        given.min(Capacity::of_this_machine().memory)
     }
 
     /// What to say if a source file is no longer the one that the key was made of.
