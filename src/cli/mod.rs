@@ -25,6 +25,7 @@ mod output;
 mod pack;
 mod plan;
 mod progress;
+mod report;
 mod results;
 mod run;
 mod sample;
@@ -79,6 +80,8 @@ enum Verb {
     Graph(graph::Graph),
     /// Show the records of stages: key, inputs, metrics, files, provenance
     Show(show::Show),
+    /// Write a page of the results, with figures, tables and provenance
+    Report(report::Report),
     /// Compare two pipelines, locks or runs: parameters, results, and metrics with their uncertainty
     Diff(diff::Diff),
     /// Draw events from a trained model, in physical units
@@ -127,6 +130,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Status(status) => status.run(),
         Verb::Graph(graph) => graph.run(),
         Verb::Show(show) => show.run(),
+        Verb::Report(report) => report.run(),
         Verb::Diff(diff) => diff.run(),
         Verb::Sample(sample) => sample.run(),
         Verb::Export(export) => export.run(),

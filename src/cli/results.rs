@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use pgan_pipe::{
     pipeline::{Declared, Pipeline},
-    report::{self, Evaluation, plot},
+    report::{self, Evaluation, page, plot},
     run::Summary,
     stage::Stage,
     store::{Record, Store},
@@ -69,16 +69,12 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
     Err(Failure::message(CORRUPT, message))
 }
 
-/// Writes the histograms of an evaluation, and gives their paths.
+/// Writes the figures of an evaluation, and gives their paths.
 fn histograms(store: &Store, record: &Record, models: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let file = record.outputs.get(Evaluation::FILE).context("the evaluation has no histograms")?;
     let evaluation = Evaluation::load(&store.object(file.digest))?;
-    let names: Vec<&str> = models.iter().map(String::as_str).collect();
-    let draw = |observable: &str| {
-        let svg = plot::ratio_plot(&evaluation, observable, &names)?;
-        write(folder, &file_name(observable), &svg)
-    };
-    evaluation.observables.iter().map(|histograms| draw(&histograms.observable)).collect()
+    let figures = page::figures(&evaluation, models, plot::Size::Full)?;
+    figures.iter().map(|(name, svg)| write(folder, &file_name(name), svg)).collect()
 }
 
 /// Writes a plot, unless it is there with the same bytes.
@@ -92,7 +88,7 @@ fn write(folder: &Path, name: &str, svg: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// An observable's name as the name of a file: columns may be called anything.
-fn file_name(observable: &str) -> String {
+pub(super) fn file_name(observable: &str) -> String {
     let keep = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
     observable.chars().map(keep).take(100).collect()
 }

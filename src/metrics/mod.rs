@@ -9,6 +9,7 @@
 pub mod binning;
 pub mod bootstrap;
 pub mod comparison;
+pub mod correlation;
 pub mod gbdt;
 pub mod kolmogorov;
 mod matrix;

@@ -9,11 +9,29 @@ use plotters::{
 use self::axis::Axis;
 
 mod axis;
+mod curves;
+mod density;
+mod legend;
 mod paired;
+mod quantiles;
+mod raster;
 mod ratio;
 
+pub use curves::{Curve, curves_plot};
+pub use density::{density_image, pull_image};
 pub use paired::paired_plot;
+pub use quantiles::quantile_plot;
+pub use raster::png;
 pub use ratio::ratio_plot;
+
+/// How much room a figure is made for; its letters are as large in either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// A page's or a slide's width.
+    Full,
+    /// One of several beside each other, or a phone's width.
+    Compact,
+}
 
 /// Why a figure cannot be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +71,8 @@ type Drawn = Result<(), PlotError>;
 
 /// Named fonts first: a figure must look alike wherever it is opened.
 const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
+/// The ground of what is uncertain.
+const BAND: RGBColor = RGBColor(222, 222, 222);
 /// The colour of dashed lines.
 const DASHES: RGBColor = RGBColor(120, 120, 120);
 const TICK_SIZE: i32 = 20;
@@ -66,6 +86,8 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
+/// Widths of the lines of the models: a later one does not hide an earlier one that it agrees with.
+const WIDTHS: [u32; 3] = [5, 3, 2];
 
 /// What an axis of this observable is called, with its unit: `mⱼⱼ [GeV]`.
 pub fn axis_label(observable: &str) -> String {
@@ -84,6 +106,12 @@ pub fn axis_label(observable: &str) -> String {
         "phi" => format!("{jet}φ [rad]"),
         _ => observable.to_owned(),
     }
+}
+
+/// The lines of the models, in their order.
+fn strokes() -> impl Iterator<Item = ShapeStyle> {
+    let widths = WIDTHS.into_iter().chain(std::iter::repeat(WIDTHS[WIDTHS.len() - 1]));
+    COLORS.iter().cycle().zip(widths).map(|(color, width)| color.stroke_width(width))
 }
 
 fn unit(observable: &str) -> Option<&'static str> {

@@ -94,33 +94,41 @@ impl Ratio {
 /// Renders the metrics of a study: the table of means, ratios of losses of models paired by seed, and in a sentence whether the
 /// last model beats the first one by the `primary` loss, and whether the bulk stays within its margin.
 pub fn study(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss, margin: f64) -> String {
-    let numbers = Numbers(metrics);
     let mut lines = body(metrics, names);
     if let Some(seeds) = metrics.get(SEEDS) {
         lines.push(format!("mean over {seeds:.0} seeds ± half of its 95 % interval (Student's t)"));
     }
-    let swept = sweep::is_sweep(names);
-    let losses = if swept { std::slice::from_ref(&primary) } else { &Loss::ALL[..] };
-    // Of a sweep each is held to the first: what all are held to says nothing more.
-    let pairs = if swept { (1..names.len()).map(|later| (later, 0)).collect() } else { pairs(names.len()) };
-    let comparisons = comparisons(numbers, names, &pairs, losses);
+    let comparisons = columns(&comparisons(metrics, names, primary));
     if !comparisons.is_empty() {
         lines.push(String::new());
         lines.extend(comparisons);
         lines.push("ratios are geometric means; among many, some differ by chance: the `primary` one decides".into());
         lines.push(String::new());
     }
-    let said = if swept { sweep::ADVICE_OF_STUDY.to_owned() } else { verdict(numbers, names, primary, margin) };
-    lines.extend(wrapped(&said));
+    lines.extend(wrapped(&conclusion(metrics, names, primary, margin)));
     lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
-/// The ratios of losses, a line each.
-fn comparisons(numbers: Numbers<'_>, names: &[String], pairs: &[(usize, usize)], losses: &[Loss]) -> Vec<String> {
+/// Whether the last model beats the first one; of a sweep, what to do with the best of many.
+pub(super) fn conclusion(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss, margin: f64) -> String {
+    if sweep::is_sweep(names) {
+        sweep::ADVICE_OF_STUDY.to_owned()
+    } else {
+        verdict(Numbers(metrics), names, primary, margin)
+    }
+}
+
+/// The ratios of losses, below a row of titles; no rows where nothing can be compared.
+pub(super) fn comparisons(metrics: &BTreeMap<String, f64>, names: &[String], primary: Loss) -> Vec<[String; 5]> {
+    let numbers = Numbers(metrics);
+    let swept = sweep::is_sweep(names);
+    let losses = if swept { std::slice::from_ref(&primary) } else { &Loss::ALL[..] };
+    // Of a sweep each is held to the first: what all are held to says nothing more.
+    let pairs = if swept { (1..names.len()).map(|later| (later, 0)).collect() } else { pairs(names.len()) };
     let longest = if sweep::is_sweep(names) { sweep::LONGEST } else { LONGEST };
     let name = |model: usize| shortened(names.get(model).map_or("?", String::as_str), longest);
     let mut rows: Vec<[String; 5]> = Vec::new();
-    for &(model, other) in pairs {
+    for (model, other) in pairs {
         let mut title = format!("{} / {}", name(model), name(other));
         for &loss in losses {
             let Some(ratio) = Ratio::of(numbers, (model, other), loss) else { continue };
@@ -128,11 +136,14 @@ fn comparisons(numbers: Numbers<'_>, names: &[String], pairs: &[(usize, usize)],
             rows.push([std::mem::take(&mut title), loss.in_words().into(), ratio.in_words(), p, ratio.word().into()]);
         }
     }
-    if rows.is_empty() {
-        return Vec::new();
+    if !rows.is_empty() {
+        rows.insert(0, ["paired by seed", "ratio of", "mean (95 % interval)", "Wilcoxon", ""].map(str::to_owned));
     }
-    let titles = ["paired by seed", "ratio of", "mean (95 % interval)", "Wilcoxon", ""].map(str::to_owned);
-    rows.insert(0, titles);
+    rows
+}
+
+/// Rows as lines of columns.
+fn columns(rows: &[[String; 5]]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 4] = std::array::from_fn(width);
     let padded = |text: &str, width: usize| format!("{text}{:1$}", "", width - text.chars().count() + 2);

@@ -119,6 +119,11 @@ impl Row {
         })
     }
 
+    /// Whether it holds the interval of the row before it.
+    pub(super) fn is_interval(&self) -> bool {
+        matches!(self.show, Show::Interval { .. })
+    }
+
     /// How far from the ideal.
     fn loss(&self, value: f64) -> f64 {
         match self.show {
@@ -176,7 +181,8 @@ pub(super) fn mass_ratio(ratio: f64, sigma: Option<f64>) -> String {
     }
 }
 
-fn rows(numbers: Numbers<'_>) -> Vec<Row> {
+/// The lines of a table, in their order, whether these numbers have them or not.
+pub(super) fn rows(numbers: Numbers<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     let each = |title: &str, metric: &str, show: Show| {
         let row = |name: String| {
@@ -201,7 +207,7 @@ fn rows(numbers: Numbers<'_>) -> Vec<Row> {
     let truth = |(top, u)| Row::new(format!("truth   {top}"), format!("truth_quantile_ratio_{u}"), Show::Ratio);
     rows.extend(shares.map(truth));
     // Of a study every number has its interval in its own cell.
-    rows.retain(|row| !numbers.is_study() || !matches!(row.show, Show::Interval { .. }));
+    rows.retain(|row| !numbers.is_study() || !row.is_interval());
     rows
 }
 
@@ -229,9 +235,13 @@ pub(super) fn shortened(name: &str, longest: usize) -> String {
 /// models are set below each other in several tables.
 pub fn summary(metrics: &BTreeMap<String, f64>, names: &[String]) -> String {
     let mut lines = body(metrics, names);
-    let said = if sweep::is_sweep(names) { sweep::ADVICE.to_owned() } else { verdict(Numbers(metrics), names) };
-    lines.extend(wrapped(&said));
+    lines.extend(wrapped(&conclusion(metrics, names)));
     lines.iter().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+/// Whether the last model beats the first one in the tail; of a sweep, what to do with the best of many.
+pub(super) fn conclusion(metrics: &BTreeMap<String, f64>, names: &[String]) -> String {
+    if sweep::is_sweep(names) { sweep::ADVICE.to_owned() } else { verdict(Numbers(metrics), names) }
 }
 
 /// The table and what its numbers are made of.

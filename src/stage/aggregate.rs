@@ -219,8 +219,15 @@ mod tests {
         let binning = Binning::uniform(2, 0.0, 2.0).unwrap();
         let models = vec![vec![seed as u64, 1]];
         let observables = vec![Histograms { observable: "x".into(), binning, test, floor: vec![5, 5], models }];
-        let evaluation =
-            Evaluation { format: Evaluation::FORMAT, events, tail: None, observables, spectra: Vec::new() };
+        let evaluation = Evaluation {
+            format: Evaluation::FORMAT,
+            events,
+            tail: None,
+            observables,
+            spectra: Vec::new(),
+            quantiles: None,
+            joint: None,
+        };
         evaluation.save(&folder).unwrap();
         let metrics: Metrics = metrics.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
         fs::write(folder.join(Evaluate::METRICS_FILE), serde_json::to_vec(&metrics).unwrap()).unwrap();

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod judge;
+mod shape;
 mod truth;
 
 /// The YAML of an `evaluate` stage.
@@ -119,7 +120,7 @@ impl Evaluate {
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
 
     fn unhashed(&self) -> &'static [&'static str] {
@@ -164,7 +165,8 @@ impl StageKind for Evaluate {
         let test = data.test.table()?;
         let truth = self.truth.as_ref().map(|truth| truth.read(&data.description, context)).transpose()?;
         let (metrics, streams) = (self.chosen(), context.streams.clone());
-        let judge = Judge::new(&data.description, &test, &reference, metrics, self.effort(), &streams)?;
+        let judge =
+            Judge::new(&data.description, &test, &reference, metrics, self.effort(), &streams, artifacts.len())?;
         let judge = judge.with_truth(truth);
         let floor = judge.floor();
         context.step(1, steps, &[]);

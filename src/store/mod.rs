@@ -188,6 +188,11 @@ impl Store {
         }
     }
 
+    /// Whether the object is there and what its name says, by reading all of it.
+    pub fn is_intact(&self, digest: Digest) -> Result<bool, StoreError> {
+        Ok(self.fault(digest)?.is_none())
+    }
+
     /// `None` if the object is what its name says; otherwise whether it is missing (or else corrupted).
     fn fault(&self, digest: Digest) -> Result<Option<bool>, StoreError> {
         let path = self.object(digest);

@@ -50,8 +50,8 @@ pub struct LoggedRun {
     pub alive: bool,
     /// The keys of the stages that have a result, by their names in the pipeline.
     pub stages: BTreeMap<String, CacheKey>,
-    /// How many of them it made.
-    pub ran: usize,
+    /// Those of them that it made.
+    pub ran: BTreeSet<String>,
     /// The stages that failed.
     pub failed: Vec<String>,
 }
@@ -71,7 +71,9 @@ impl LoggedRun {
                     run.stages.extend(needs.filter_map(|(stage, key)| Some((stage.clone(), key_of(key)?))));
                 }
                 Some(event @ ("stage_cached" | "stage_finished")) => {
-                    run.ran += usize::from(event == "stage_finished");
+                    if event == "stage_finished" {
+                        run.ran.insert(word(&line["stage"]));
+                    }
                     run.stages.extend(key_of(&line["key"]).map(|key| (word(&line["stage"]), key)));
                 }
                 Some("stage_failed") => run.failed.push(word(&line["stage"])),

@@ -21,7 +21,7 @@ pub(super) fn list(options: &Options) -> Outcome {
         print_json(runs.iter().map(|run| {
             json!({
                 "run": run.id, "pipeline": run.pipeline, "started": run.started, "argv": run.argv, "running": run.alive,
-                "ran": run.ran, "stages": run.stages, "failed": run.failed,
+                "ran": run.ran.len(), "stages": run.stages, "failed": run.failed,
             })
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -29,8 +29,8 @@ pub(super) fn list(options: &Options) -> Outcome {
     let row = |run: &LoggedRun| {
         let state = match (run.alive, run.failed.len()) {
             (true, _) => "running".to_owned(),
-            (false, 0) => format!("{} ran, {} cached", run.ran, run.stages.len().saturating_sub(run.ran)),
-            (false, failed) => format!("{} ran, {failed} failed", run.ran),
+            (false, 0) => format!("{} ran, {} cached", run.ran.len(), run.stages.len().saturating_sub(run.ran.len())),
+            (false, failed) => format!("{} ran, {failed} failed", run.ran.len()),
         };
         // The program's own name tells nothing.
         let arguments = run.argv.get(1..).unwrap_or_default().join(" ");

@@ -75,7 +75,7 @@ impl Axis {
 }
 
 /// `10³` and the like.
-fn power_of_ten(exponent: i32) -> String {
+pub(super) fn power_of_ten(exponent: i32) -> String {
     let superscript = |c| match c {
         '-' => '⁻',
         '1' => '¹',

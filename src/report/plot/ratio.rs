@@ -7,25 +7,32 @@ use plotters::{
 
 use super::{
     super::evaluation::{Evaluation, Histograms},
-    Area, Axis, COLORS, Drawn, LABEL_SIZE, PlotError, axis_label, bar, dashes, frame, text, ticks_of_x, ticks_of_y,
-    unit, upright,
+    Area, Axis, BAND, Drawn, LABEL_SIZE, PlotError, Size, axis_label, bar, dashes, frame,
+    legend::{Entry, Legend, Mark},
+    strokes, text, ticks_of_x, ticks_of_y, unit, upright,
 };
 
 mod content;
-mod legend;
 
 use content::{Content, Curve};
-use legend::{Entry, Legend, Mark};
 
-const SIZE: (u32, u32) = (960, 840);
-const LEFT: i32 = 118;
-const RIGHT: i32 = 930;
-const TOP: i32 = 44;
-/// Where the upper panel ends and the ratio panel lies.
-const SPECTRUM_END: i32 = 560;
-const RATIO: (i32, i32) = (588, 764);
-/// Widths of the lines of the models: a later one does not hide an earlier one that it agrees with.
-const WIDTHS: [u32; 3] = [5, 3, 2];
+/// Where the panels lie, in pixels.
+#[derive(Clone, Copy)]
+struct Panels {
+    size: (u32, u32),
+    left: i32,
+    right: i32,
+    top: i32,
+    /// Where the upper panel ends.
+    spectrum_end: i32,
+    /// The upper and lower ends of the ratio panel.
+    ratio: (i32, i32),
+}
+
+const FULL: Panels = Panels { size: (960, 840), left: 118, right: 930, top: 44, spectrum_end: 560, ratio: (588, 764) };
+const COMPACT: Panels =
+    Panels { size: (620, 600), left: 100, right: 604, top: 40, spectrum_end: 388, ratio: (408, 526) };
+
 /// Pixels between the error bars of neighbouring models in the ratio panel.
 const BESIDE: i32 = 5;
 
@@ -34,7 +41,9 @@ const BESIDE: i32 = 5;
 /// the test events' own error.
 ///
 /// `names` are those of the models, in their order. Ratios beyond the panel are shown as triangles on its border.
-pub fn ratio_plot(evaluation: &Evaluation, observable: &str, names: &[&str]) -> Result<String, PlotError> {
+pub fn ratio_plot(evaluation: &Evaluation, observable: &str, names: &[&str], size: Size) -> Result<String, PlotError> {
+    let panels = if size == Size::Full { FULL } else { COMPACT };
+    let Panels { left, right, top, spectrum_end, ratio: (ratio_top, ratio_end), .. } = panels;
     let histograms = evaluation.histograms(observable).ok_or_else(|| PlotError::NoObservable {
         name: observable.to_owned(),
         known: evaluation.observables.iter().map(|histograms| histograms.observable.clone()).collect(),
@@ -51,16 +60,23 @@ pub fn ratio_plot(evaluation: &Evaluation, observable: &str, names: &[&str]) -> 
     entries.extend(
         cut.map(|cut| Entry::new(&format!("tail above {}{}", rounded(cut), unit_after(observable)), Mark::Dashes)),
     );
-    let (y, legend) =
-        Legend::place(entries, &content, Axis { low: 0.0, high: 1.0, log: false, from: SPECTRUM_END, to: TOP });
+    let panel = Axis { low: 0.0, high: 1.0, log: false, from: spectrum_end, to: top };
+    let across = content.x(left, right);
+    let (y, legend) = Legend::place(entries, (left, right), content.y(panel), |from, to| {
+        let covered = (0..content.bins()).filter(|&bin| {
+            let [start, end] = content.span(across, bin);
+            end > from && start < to
+        });
+        content.highest(&covered)
+    });
 
     let mut document = String::new();
     {
-        let root = SVGBackend::with_string(&mut document, SIZE).into_drawing_area();
+        let root = SVGBackend::with_string(&mut document, panels.size).into_drawing_area();
         root.fill(&WHITE)?;
-        let x = content.x(LEFT, RIGHT);
+        let x = content.x(left, right);
         let (low, high) = content.ratio_range();
-        let ratio = Axis { low, high, log: false, from: RATIO.1, to: RATIO.0 };
+        let ratio = Axis { low, high, log: false, from: ratio_end, to: ratio_top };
         draw_spectrum(&root, &content, x, y, cut)?;
         legend.draw(&root)?;
         draw_ratios(&root, &content, x, ratio, cut)?;
@@ -74,10 +90,10 @@ pub fn ratio_plot(evaluation: &Evaluation, observable: &str, names: &[&str]) -> 
             thousands(evaluation.events.test),
             thousands(evaluation.events.generated)
         );
-        text(&root, &sizes, 18, (RIGHT, TOP - 12), HPos::Right, VPos::Bottom)?;
-        text(&root, &axis_label(observable), LABEL_SIZE, (RIGHT, RATIO.1 + 42), HPos::Right, VPos::Top)?;
-        upright(&root, &content.y_label(unit(observable)), (30, TOP), HPos::Right)?;
-        upright(&root, "gen. / test", (30, i32::midpoint(RATIO.0, RATIO.1)), HPos::Center)?;
+        text(&root, &sizes, 18, (right, top - 12), HPos::Right, VPos::Bottom)?;
+        text(&root, &axis_label(observable), LABEL_SIZE, (right, ratio_end + 42), HPos::Right, VPos::Top)?;
+        upright(&root, &content.y_label(unit(observable)), (left - 88, top), HPos::Right)?;
+        upright(&root, "gen. / test", (left - 88, i32::midpoint(ratio_top, ratio_end)), HPos::Center)?;
         root.present()?;
     }
     Ok(document)
@@ -111,12 +127,6 @@ fn thousands(number: usize) -> String {
     grouped
 }
 
-/// The lines of the models, in their order.
-fn strokes() -> impl Iterator<Item = ShapeStyle> {
-    let widths = WIDTHS.into_iter().chain(std::iter::repeat(WIDTHS[WIDTHS.len() - 1]));
-    COLORS.iter().cycle().zip(widths).map(|(color, width)| color.stroke_width(width))
-}
-
 fn draw_spectrum(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option<f64>) -> Drawn {
     dashes(root, x, y, cut)?;
     for (curve, stroke) in content.models.iter().zip(strokes()) {
@@ -145,7 +155,7 @@ fn draw_ratios(root: &Area<'_>, content: &Content, x: Axis, y: Axis, cut: Option
         if value > 0.0 {
             let [left, right] = content.span(x, bin);
             let (top, bottom) = (y.at(1.0 + error / value), y.at(1.0 - error / value));
-            root.draw(&Rectangle::new([(left, top), (right, bottom)], RGBColor(222, 222, 222).filled()))?;
+            root.draw(&Rectangle::new([(left, top), (right, bottom)], BAND.filled()))?;
         }
     }
     dashes(root, x, y, cut)?;
@@ -216,12 +226,14 @@ mod tests {
                 histograms("x", Binning::new(vec![0.0, 1.0, 3.0]).unwrap().open(), vec![0, 0]),
             ],
             spectra: vec![histograms("jj_M", Binning::logarithmic(3, 500.0, 4000.0).unwrap(), vec![900, 90, 10])],
+            quantiles: None,
+            joint: None,
         }
     }
 
     #[test]
     fn the_figure_names_its_axes_its_models_and_the_cut() {
-        let svg = ratio_plot(&evaluation(), "jj_M", &["frozen", "a < b"]).unwrap();
+        let svg = ratio_plot(&evaluation(), "jj_M", &["frozen", "a < b"], Size::Full).unwrap();
         for words in [
             "mⱼⱼ [GeV]",
             "Events / bin",
@@ -239,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_figure_of_another_observable_has_no_cut_and_its_own_unit() {
-        let svg = ratio_plot(&evaluation(), "ljet1_eta", &["a", "b"]).unwrap();
+        let svg = ratio_plot(&evaluation(), "ljet1_eta", &["a", "b"], Size::Full).unwrap();
         assert!(svg.contains("leading jet η") && svg.contains("Events / 1<") | svg.contains("Events / 1\n"));
         assert!(!svg.contains("tail above"));
     }
@@ -261,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_same_evaluation_gives_the_same_bytes() {
-        let draw = || ratio_plot(&evaluation(), "jj_M", &["a", "b"]).unwrap();
+        let draw = || ratio_plot(&evaluation(), "jj_M", &["a", "b"], Size::Full).unwrap();
         assert_eq!(draw(), draw());
     }
 
@@ -275,7 +287,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_is_said() {
-        let said = |observable, names: &[&str]| ratio_plot(&evaluation(), observable, names).unwrap_err().to_string();
+        let said = |observable, names: &[&str]| {
+            ratio_plot(&evaluation(), observable, names, Size::Compact).unwrap_err().to_string()
+        };
         assert_eq!(said("jj_pt", &["a", "b"]), "the evaluation has no histogram of `jj_pt`; it has ljet1_eta, x");
         assert!(said("jj_M", &["a"]).contains("2 models, not 1"));
         assert!(said("x", &["a", "b"]).contains("no test event"));

@@ -1,6 +1,10 @@
 //! The judge: numbers and histograms of one sample of events against the test events. Pure: it sees tables only.
 
-use super::{super::StageError, Metrics};
+use super::{
+    super::StageError,
+    Metrics,
+    shape::{Shape, Shapes},
+};
 use crate::{
     data::{DataError, Description, Table},
     metrics::{
@@ -26,6 +30,8 @@ pub(super) struct Judge<'a> {
     bench: Bench,
     /// Finer bins of the tail observable, for drawing.
     spectrum: Option<Histogram>,
+    /// What else is drawn.
+    shapes: Shapes,
     metrics: Vec<&'static Metric>,
     effort: Effort,
     streams: &'a Streams,
@@ -40,6 +46,8 @@ pub(super) struct Judged {
     counts: Vec<Vec<u64>>,
     /// Events in the bins of the spectrum, if there is one.
     spectrum: Vec<u64>,
+    /// What else is drawn of it.
+    shape: Shape,
     /// Values left out because they are not finite.
     pub(super) dropped: usize,
 }
@@ -54,6 +62,7 @@ impl<'a> Judge<'a> {
         metrics: Vec<&'static Metric>,
         effort: Effort,
         streams: &'a Streams,
+        models: usize,
     ) -> Result<Self, StageError> {
         if test.is_empty() || reference.is_empty() {
             return Err(StageError::Unusable(
@@ -71,7 +80,8 @@ impl<'a> Judge<'a> {
             let binning = spectrum(bench.reference.ascending(observable))?;
             Some(Histogram::of(binning, bench.test.ascending(observable)))
         });
-        Ok(Self { description, bench, spectrum, metrics, effort, streams })
+        let shapes = Shapes::of(&bench, models);
+        Ok(Self { description, bench, spectrum, shapes, metrics, effort, streams })
     }
 
     /// Adds a weighted sample of the truth to judge by.
@@ -114,6 +124,7 @@ impl<'a> Judge<'a> {
             spectrum: spectrum
                 .map(|(tail, bins)| bins.binning.counts(sample.ascending(tail.observable)))
                 .unwrap_or_default(),
+            shape: self.shapes.shape(sample),
             dropped: sample.dropped(),
         }
     }
@@ -130,12 +141,15 @@ impl<'a> Judge<'a> {
             let of = |judged: &Judged| judged.spectrum.clone();
             Some(drawn(name, self.spectrum.as_ref()?, of(floor), models.iter().map(of).collect()))
         };
+        let (floor, models) = (&floor.shape, models.iter().map(|judged| &judged.shape).collect::<Vec<_>>());
         Evaluation {
             format: Evaluation::FORMAT,
             events,
             tail: self.description.tail.clone(),
             observables: self.bench.names.iter().enumerate().filter_map(histograms).collect(),
             spectra: spectrum().into_iter().collect(),
+            quantiles: self.shapes.quantiles(&self.bench, floor, &models),
+            joint: self.shapes.joint(&self.bench, floor, &models),
         }
     }
 }

@@ -30,7 +30,7 @@ fn events(number: usize, scale: f32, purpose: &str) -> Table {
 /// Judges with all metrics.
 fn judging<T>(description: &Description, test: &Table, reference: &Table, judging: impl FnOnce(&Judge<'_>) -> T) -> T {
     let (streams, effort) = (Streams::new(7, "evaluate"), Effort { neighbour_events: 500, ..Effort::default() });
-    judging(&Judge::new(description, test, reference, METRICS.iter().collect(), effort, &streams).unwrap())
+    judging(&Judge::new(description, test, reference, METRICS.iter().collect(), effort, &streams, 1).unwrap())
 }
 
 fn judged(generated: &Table) -> Metrics {
@@ -146,7 +146,7 @@ fn the_file_holds_every_event_of_open_bins() {
 fn a_dataset_without_test_events_cannot_judge() {
     let (streams, description) = (Streams::new(7, "evaluate"), description(None));
     let (test, reference) = (events(0, 1.0, "test"), events(5, 1.0, "reference"));
-    let judge = Judge::new(&description, &test, &reference, Vec::new(), Effort::default(), &streams);
+    let judge = Judge::new(&description, &test, &reference, Vec::new(), Effort::default(), &streams, 1);
     let message = judge.err().unwrap().to_string();
     assert!(message.contains("split.test"), "{message}");
 }

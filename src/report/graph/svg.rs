@@ -16,6 +16,17 @@ const LANE: usize = 18;
 const TURNS: usize = 4;
 const STYLE: &str = "fill=\"none\" stroke=\"#667\" marker-end=\"url(#tip)\"";
 
+/// What a page adds to a box.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    /// A class for style sheets.
+    pub class: &'static str,
+    /// Where a click leads, as an `id` of the page.
+    pub anchor: String,
+    /// What the pointer shows.
+    pub title: String,
+}
+
 /// Where everything stands.
 struct Layout {
     /// The upper left corner of each box.
@@ -118,7 +129,7 @@ fn rounded(points: &[(usize, usize)]) -> String {
 }
 
 /// Draws the stages as boxes and what they take as curves. Names of stages hold nothing that XML would mind.
-pub(super) fn draw(dag: &Dag) -> String {
+pub(super) fn draw(dag: &Dag, marks: &[Mark]) -> String {
     let layout = Layout::of(dag);
     let (width, height) = layout.size;
     let mut out = format!(
@@ -138,8 +149,12 @@ pub(super) fn draw(dag: &Dag) -> String {
             let _ = writeln!(out, "<path class=\"edge\" d=\"{path}\" {STYLE}><title>{role}</title></path>");
         }
     }
-    for (node, &(x, y)) in dag.nodes.iter().zip(&layout.corner) {
+    for (at, (node, &(x, y))) in dag.nodes.iter().zip(&layout.corner).enumerate() {
         let (middle, box_width) = (x + layout.box_width / 2, layout.box_width);
+        if let Some(mark) = marks.get(at) {
+            let Mark { class, anchor, title } = mark;
+            let _ = writeln!(out, "<a href=\"#{anchor}\" class=\"{class}\"><title>{title}</title>");
+        }
         let _ = write!(
             out,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{box_width}\" height=\"{HEIGHT}\" rx=\"6\" fill=\"#f4f6fb\" \
@@ -150,6 +165,9 @@ pub(super) fn draw(dag: &Dag) -> String {
             y + 35,
             node.kind
         );
+        if at < marks.len() {
+            out += "</a>\n";
+        }
     }
     out + "</svg>\n"
 }
@@ -162,6 +180,7 @@ mod tests {
         let node = |(at, (rank, inputs)): (usize, &(usize, &[usize]))| Node {
             name: format!("s{at}"),
             kind: "freeze".to_owned(),
+            members: vec![at],
             inputs: inputs.iter().map(|&from| ("data", from)).collect(),
             rank: *rank,
         };

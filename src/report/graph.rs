@@ -1,59 +1,25 @@
-//! `graph`: the stages and what they take from each other, as text, Mermaid, DOT or SVG.
+//! The stages of a pipeline and what they take from each other, as text, Mermaid, DOT or SVG.
 
-use std::{collections::HashMap, fmt::Write, process::ExitCode};
+use std::{collections::HashMap, fmt::Write};
 
-use clap::{Args, ValueEnum};
-use pgan_pipe::pipeline::{Declared, Pipeline};
-
-use super::{Outcome, arguments::PipelineArgs, output::print};
+use crate::pipeline::{Declared, Pipeline};
 
 mod svg;
 
-#[derive(Args)]
-#[command(after_help = "Example:\n  pgan-pipe graph pipeline.yaml --format svg > pipeline.svg")]
-pub(super) struct Graph {
-    #[command(flatten)]
-    pipeline: PipelineArgs,
-    /// How to write it
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// A tree for the terminal
-    #[default]
-    Text,
-    /// For Markdown
-    Mermaid,
-    /// For Graphviz
-    Dot,
-    /// A figure
-    Svg,
-}
-
-impl Graph {
-    pub(super) fn run(&self) -> Outcome {
-        let dag = Dag::of(&self.pipeline.load()?);
-        print(&match self.format {
-            Format::Text => dag.text(),
-            Format::Mermaid => dag.mermaid(),
-            Format::Dot => dag.dot(),
-            Format::Svg => svg::draw(&dag),
-        })?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
+pub use svg::Mark;
 
 /// The stages in the order of the file, with the stages that they take from. Of replicas, and of the points of a sweep, one stands for all.
-struct Dag {
-    nodes: Vec<Node>,
+pub struct Dag {
+    pub(super) nodes: Vec<Node>,
 }
 
-struct Node {
-    name: String,
+/// A stage, or a family of them.
+pub(super) struct Node {
+    pub(super) name: String,
     /// The kind, and how often it is there.
     kind: String,
+    /// The stages that it stands for, as indices in `pipeline.stages`.
+    pub(super) members: Vec<usize>,
     /// The role, and the stage that fills it.
     inputs: Vec<(&'static str, usize)>,
     /// The longest way from a stage without inputs.
@@ -61,22 +27,26 @@ struct Node {
 }
 
 impl Dag {
-    fn of(pipeline: &Pipeline) -> Self {
+    /// The stages of a pipeline.
+    pub fn of(pipeline: &Pipeline) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         let mut index: HashMap<String, usize> = HashMap::new();
         let shown: Vec<&Declared> = pipeline.stages.iter().filter(|declared| declared.replica == 1).collect();
+        let at_index = pipeline.stages.iter().enumerate().filter(|(_, declared)| declared.replica == 1);
         let points: HashMap<&str, &str> =
             shown.iter().map(|declared| (declared.name.as_str(), declared.point.as_str())).collect();
         let family = |name: &str| name.replacen(&format!("@{}", points.get(name).unwrap_or(&"")), "", 1);
         let mut copies = Vec::new();
-        for declared in &shown {
+        for (member, declared) in at_index {
             let name = if declared.point.is_empty() { declared.name.clone() } else { family(&declared.name) };
             let at = *index.entry(name.clone()).or_insert(nodes.len());
             if at == nodes.len() {
-                nodes.push(Node { name, kind: declared.stage.kind().to_owned(), inputs: Vec::new(), rank: 0 });
+                let kind = declared.stage.kind().to_owned();
+                nodes.push(Node { name, kind, members: Vec::new(), inputs: Vec::new(), rank: 0 });
                 copies.push(0);
             }
             copies[at] += declared.replicas;
+            nodes[at].members.push(member);
         }
         for declared in &shown {
             let of = |name: &str| index.get(name).or_else(|| index.get(&family(name))).copied();
@@ -118,8 +88,8 @@ impl Dag {
         }
     }
 
-    /// Each stage once, below the input that is made last; its other inputs behind an arrow.
-    fn text(&self) -> String {
+    /// A tree for the terminal: each stage once, below the input that is made last; its other inputs behind an arrow.
+    pub fn text(&self) -> String {
         let mut children = vec![Vec::new(); self.nodes.len()];
         let mut roots = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
@@ -151,7 +121,8 @@ impl Dag {
         out
     }
 
-    fn mermaid(&self) -> String {
+    /// For Markdown.
+    pub fn mermaid(&self) -> String {
         let mut out = String::from("flowchart TD\n");
         for (at, node) in self.nodes.iter().enumerate() {
             let _ = writeln!(out, "  s{at}[\"{}<br/><small>{}</small>\"]", node.name, node.kind);
@@ -164,7 +135,8 @@ impl Dag {
         out
     }
 
-    fn dot(&self) -> String {
+    /// For Graphviz.
+    pub fn dot(&self) -> String {
         let mut out = String::from("digraph pipeline {\n  node [shape=box, fontname=\"Helvetica\"];\n");
         for node in &self.nodes {
             let _ = writeln!(out, "  \"{0}\" [label=\"{0}\\n{1}\"];", node.name, node.kind);
@@ -176,6 +148,11 @@ impl Dag {
         }
         out + "}\n"
     }
+
+    /// A figure; `marks` are those of the nodes, in their order, or none.
+    pub fn svg(&self, marks: &[Mark]) -> String {
+        svg::draw(self, marks)
+    }
 }
 
 #[cfg(test)]
@@ -183,7 +160,7 @@ mod tests {
     use super::*;
 
     fn quickstart() -> Dag {
-        let text = include_bytes!("../../../pipelines/quickstart.yaml");
+        let text = include_bytes!("../../pipelines/quickstart.yaml");
         Dag::of(&Pipeline::parse(text, std::path::Path::new("quickstart.yaml"), &[]).unwrap())
     }
 
@@ -207,6 +184,6 @@ mod tests {
         assert_eq!(edges, 10);
         assert_eq!(dag.mermaid().matches("-->").count(), edges);
         assert_eq!(dag.dot().matches("->").count(), edges);
-        assert_eq!(svg::draw(&dag).matches("<path class=\"edge\"").count(), edges);
+        assert_eq!(dag.svg(&[]).matches("<path class=\"edge\"").count(), edges);
     }
 }

@@ -1,0 +1,142 @@
+//! `report`: a pipeline's results as one HTML page, and its plots as files.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Args;
+use pgan_pipe::{
+    plan::{Plan, StageState},
+    report::{Evaluation, Report as Page, page, plot},
+    store::{Record, Store},
+};
+use serde_json::json;
+
+use super::{
+    Failure, Outcome,
+    arguments::{CacheArgs, PipelineArgs},
+    failure::{CORRUPT, IO},
+    output::{print_json, say},
+    results::file_name,
+};
+
+/// Pixels of a PNG for each of an SVG.
+const PNG_SCALE: f32 = 2.0;
+
+const HELP: &str = "\
+The page needs nothing else: no network, no other file. It shows what is in the cache as the pipeline stands; stages that have
+not run are marked in the graph.
+
+Examples:
+  pgan-pipe report pipeline.yaml                       results/NAME/report.html
+  pgan-pipe report pipeline.yaml -o paper.html --plots figures";
+
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(super) struct Report {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The page to write; results/NAME/report.html by default
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Also write every plot as SVG and PNG, in a folder for each evaluation
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// Print one JSON object a line: the files that were written
+    #[arg(long)]
+    json: bool,
+}
+
+impl Report {
+    pub(super) fn run(&self) -> Outcome {
+        let pipeline = self.pipeline.load()?;
+        let store = self.cache.store();
+        let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
+        let run = store.logged_runs().into_iter().find(|run| run.pipeline == pipeline.name);
+        let page = Page { pipeline: &pipeline, plan: &plan, store: &store, run: run.as_ref() };
+        intact(&page)?;
+        let html = page.page().map_err(|error| Failure::new(IO, error))?;
+        let default = || Path::new("results").join(&pipeline.name).join("report.html");
+        let path = self.output.clone().unwrap_or_else(default);
+        let mut written = vec![path.clone()];
+        write(&path, html.as_bytes())?;
+        if let Some(folder) = &self.plots {
+            for stage in &plan.stages {
+                let StageState::Cached { record, .. } = &stage.state else { continue };
+                let models = &pipeline.stages[stage.index].models;
+                written.extend(plots(&store, record, models, &folder.join(&stage.name))?);
+            }
+        }
+        if self.json {
+            print_json(written.iter().map(|path| json!({"written": path})))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let missing = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. })).count();
+        if missing > 0 {
+            let file = self.pipeline.file.display();
+            say(&format!(
+                "{missing} of {} stages have no result as they stand; run them: pgan-pipe run {file}",
+                plan.stages.len()
+            ));
+        }
+        say(&format!("report: {}", path.display()));
+        if let Some(folder) = &self.plots {
+            say(&format!("{} plots in {}", written.len() - 1, folder.display()));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Compares what the page is made of with its digests: nothing is shown that is not as it was stored.
+fn intact(page: &Page<'_>) -> Result<(), Failure> {
+    let mut corrupted = BTreeSet::new();
+    for (stage, digest) in page.sources() {
+        if page.store.is_intact(digest)? {
+            continue;
+        }
+        page.store.set_aside(digest)?;
+        corrupted.insert(stage);
+    }
+    if corrupted.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = corrupted.into_iter().collect();
+    let message = format!(
+        "the results of `{}` were corrupted in the cache and have been set aside: run again to make them anew",
+        names.join("`, `")
+    );
+    Err(Failure::message(CORRUPT, message))
+}
+
+/// Writes the plots of an evaluation or a study, if the record is one, and gives their paths.
+fn plots(store: &Store, record: &Record, models: &[String], folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let Some(file) = record.outputs.get(Evaluation::FILE) else { return Ok(Vec::new()) };
+    let evaluation = Evaluation::load(&store.object(file.digest)).map_err(|error| Failure::new(IO, error))?;
+    let figures = page::figures(&evaluation, models, plot::Size::Full).map_err(|error| Failure::new(IO, error))?;
+    let mut written = Vec::new();
+    for (name, svg) in figures {
+        let path = folder.join(format!("{}.svg", file_name(&name)));
+        write(&path, svg.as_bytes())?;
+        let png = plot::png(&svg, PNG_SCALE).map_err(|error| Failure::new(IO, error))?;
+        let image = path.with_extension("png");
+        write(&image, &png)?;
+        written.extend([path, image]);
+    }
+    Ok(written)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let write = || -> anyhow::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write().map_err(|error| Failure::new(IO, error))
+}
