@@ -18,6 +18,7 @@ use pgan_pipe::{
         checkpoint::{Checkpoints, Session, Watcher},
         config::{DiscriminatorConfig, GeneratorConfig, LossConfig, OptimizerConfig},
         gan::{self, GanTraining},
+        history::Recorder,
         latents::LatentSampling,
         reals::{Reals, Strata},
     },
@@ -109,8 +110,8 @@ impl Bench {
             latents: LatentSampling::Normal,
             device: &self.device,
         };
-        let mut checkpoints = Checkpoints::none();
-        let mut session = Session::new(Silent, &mut checkpoints, &self.device);
+        let (mut checkpoints, mut recorder) = (Checkpoints::none(), Recorder::default());
+        let mut session = Session::new(Silent, &mut checkpoints, &mut recorder, &self.device);
         let start = Instant::now();
         gan::train(&training, &self.generator, adversary, &streams, &mut session)?;
         Ok(start.elapsed())

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 mod program;
 
@@ -132,6 +132,31 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     assert!(!resumed.is_empty() && resumed.iter().all(|event| event["step"].as_u64() > Some(0)), "{resumed:?}");
     assert_eq!(results(&folder), results(&straight));
     folder.print(&["cache", "verify"]);
+    for (stage, loops) in [
+        ("base", vec!["gan"]),
+        ("vae", vec!["vae"]),
+        ("matched", vec!["moments"]),
+        ("reweighted_data", vec!["ratio", "gan"]),
+        ("boosted_em", vec!["boost"]),
+        ("reweighted", vec!["ratio"]),
+        ("inverted", vec!["invert"]),
+    ] {
+        let history = curves(&folder, &[], stage);
+        let series = history["series"].as_array().unwrap();
+        assert_eq!(series.iter().map(|series| &series["loop"]).collect::<Vec<_>>(), loops, "{stage}");
+        assert!(series.iter().all(|series| series["step"].as_array().unwrap().len() >= 4), "{stage}");
+        assert!(!fs::read_to_string(folder.path("got/history.json")).unwrap().contains("NaN"));
+    }
+}
+
+/// The recorded curves of a stage.
+fn curves(folder: &Folder, set: &[&str], stage: &str) -> Value {
+    let got = folder.path("got");
+    if got.exists() {
+        fs::remove_dir_all(&got).unwrap();
+    }
+    folder.print(&[&["cache", "get", "pipeline.yaml", stage, "-o", "got"], set].concat());
+    serde_json::from_slice(&fs::read(got.join("history.json")).unwrap()).unwrap()
 }
 
 #[test]
@@ -192,6 +217,8 @@ fn more_steps_go_on_from_fewer_where_the_schedule_knows_no_end() {
     assert_eq!(went_on_from(&folder, &["steps=600"]), Some(300));
     assert_eq!(went_on_from(&folder, &["steps=450"]), Some(300));
     assert_eq!(went_on_from(&folder, &["steps=200"]), None, "one cannot go back");
+    assert_eq!(went_on_from(&folder, &["steps=620"]), Some(600));
+    assert_eq!(went_on_from(&folder, &["steps=640"]), Some(620));
     assert_eq!(went_on_from(&folder, &["steps=700", "schedule=cosine"]), None);
     assert_eq!(went_on_from(&folder, &["steps=900", "schedule=cosine"]), None);
 
@@ -199,4 +226,21 @@ fn more_steps_go_on_from_fewer_where_the_schedule_knows_no_end() {
     assert_eq!(went_on_from(&straight, &["steps=600"]), None);
     let at_once = results(&straight);
     assert!(at_once.iter().all(|(record, result)| results(&folder).get(record) == Some(result)), "the same bytes");
+
+    // The curves end at the last step, which is none that others report at, and which no longer training knows of.
+    let straight = bench();
+    assert_eq!(went_on_from(&straight, &["steps=640"]), None);
+    let at_once = results(&straight);
+    assert!(at_once.iter().all(|(record, result)| results(&folder).get(record) == Some(result)), "the same bytes");
+    let history = &curves(&straight, &["--set", "steps=640"], "base")["series"][0];
+    assert_eq!((&history["loop"], &history["stride"]), (&json!("gan"), &json!(50)));
+    assert_eq!(history["step"].as_array().unwrap()[10..], [json!(550), json!(600), json!(640)]);
+    assert!(history["values"]["d_loss"].as_array().unwrap().iter().all(Value::is_f64));
+
+    // A result that is lost is made again of the last state alone.
+    let records = folder.path("cache/v1/records");
+    let before = results(&folder);
+    fs::remove_dir_all(&records).unwrap();
+    assert_eq!(went_on_from(&folder, &["steps=640"]), Some(640));
+    assert!(results(&folder).iter().all(|(record, result)| before.get(record) == Some(result)), "the same bytes");
 }

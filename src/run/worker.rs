@@ -16,7 +16,7 @@ use crate::{
     data::Scratch,
     rng::Streams,
     stage::{Context, Metrics, Progress, Stage},
-    train::checkpoint::Checkpoints,
+    train::{checkpoint::Checkpoints, history::Recorder},
 };
 
 /// Deep graphs of gradients are walked recursively.
@@ -145,6 +145,7 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
         out: job.out,
         // Another device computes other bytes: what it began, it alone ends.
         checkpoints: Checkpoints::at(of_device(job.checkpoints), every, job.trajectory.map(of_device)),
+        recorder: Recorder::default(),
         progress: &mut progress,
     };
     let metrics = stage.run(&mut context).map_err(|error| {

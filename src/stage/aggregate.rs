@@ -254,6 +254,7 @@ mod tests {
             out: out.clone(),
             scratch: crate::data::Scratch::memory(),
             checkpoints: crate::train::checkpoint::Checkpoints::none(),
+            recorder: crate::train::history::Recorder::default(),
             progress: &mut |progress| {
                 if let Progress::Notice { message } = progress {
                     notices.push(message);

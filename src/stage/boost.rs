@@ -88,7 +88,7 @@ fn half() -> OpenProbability {
 }
 
 impl StageKind for Boost {
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

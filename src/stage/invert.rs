@@ -86,7 +86,7 @@ struct ProposalFile {
 }
 
 impl StageKind for Invert {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Proposal;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -16,7 +16,7 @@ use crate::{
     device::DeviceName,
     rng::Streams,
     store::{Output, Record, Store},
-    train::checkpoint::Checkpoints,
+    train::{checkpoint::Checkpoints, history::Recorder},
 };
 
 pub mod aggregate;
@@ -222,6 +222,8 @@ pub struct Context<'a> {
     pub scratch: Scratch,
     /// Where the checkpoints of its training are kept.
     pub checkpoints: Checkpoints,
+    /// Takes down the curves of its training.
+    pub recorder: Recorder,
     /// Receives progress.
     pub progress: &'a mut dyn FnMut(Progress),
 }
@@ -259,6 +261,9 @@ pub enum StageError {
     /// An input artifact is not what it should be.
     #[error("{0}")]
     Artifact(String),
+    /// The curves of a training cannot be written.
+    #[error(transparent)]
+    History(#[from] crate::train::history::HistoryError),
     /// Training failed.
     #[error(transparent)]
     Train(#[from] crate::train::TrainError),
@@ -428,9 +433,13 @@ macro_rules! stages {
                 match self { $(Self::$kind(stage) => stage.preflight(sources),)* }
             }
 
-            /// See [`StageKind::run`].
+            /// See [`StageKind::run`]. The curves of a training become a file of the artifact.
             pub fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
-                match self { $(Self::$kind(stage) => stage.run(context),)* }
+                let metrics = match self { $(Self::$kind(stage) => stage.run(context),)* }?;
+                if let Some(history) = context.recorder.history() {
+                    history.save(&context.out)?;
+                }
+                Ok(metrics)
             }
         }
     };

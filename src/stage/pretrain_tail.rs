@@ -122,7 +122,7 @@ pub enum Moments {
 }
 
 impl StageKind for PretrainTail {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Candidate;
 
     fn ports(&self) -> Vec<Port<'_>> {

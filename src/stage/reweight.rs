@@ -69,7 +69,7 @@ fn batch() -> BatchSize {
 const CUT_SHARE: f64 = 1e-4;
 
 impl StageKind for Reweight {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

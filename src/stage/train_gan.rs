@@ -68,7 +68,7 @@ pub(super) fn batch() -> BatchSize {
 }
 
 impl StageKind for TrainGan {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -141,8 +141,8 @@ pub(super) fn latents_problems(proposal: Option<&String>, latents: Option<&Laten
 /// What a loop of this many steps reports to and is kept by.
 pub(super) fn session<'a>(context: &'a mut Context<'_>, steps: u64) -> Result<Session<'a>, StageError> {
     let device = device::open(context.device)?;
-    let Context { progress, checkpoints, .. } = context;
-    Ok(Session::new(Reporter { progress: &mut **progress, steps }, checkpoints, &device))
+    let Context { progress, checkpoints, recorder, .. } = context;
+    Ok(Session::new(Reporter { progress: &mut **progress, steps }, checkpoints, recorder, &device))
 }
 
 /// Tells the run how a loop gets on.

@@ -25,6 +25,7 @@ use crate::{
     model::{
         Derived, Discriminator, Network, Pass, PiecewiseLinear, Traced, Weights,
         backprop::{NORM_OFFSET, Penalty},
+        derived::host,
     },
 };
 
@@ -110,6 +111,11 @@ impl Adversary {
         &self.net
     }
 
+    /// The learning rate of its last step.
+    pub fn learning_rate(&self) -> f64 {
+        self.optimizer.learning_rate()
+    }
+
     /// The loss.
     pub fn loss(&self) -> Loss {
         self.loss
@@ -135,6 +141,27 @@ impl Adversary {
         };
         self.optimizer.update(&mut self.net, gradient);
         loss
+    }
+
+    /// What it makes of a batch as it stands, without dropout: the means of its weighted logits, `d_real` and `d_fake`, and, where the
+    /// loss has gradient penalties, their sum, `penalty`. No draw is taken from `rng`, but from a copy of it.
+    pub fn look(&self, real: &Batch, fake: &Batch, rng: &ChaCha8Rng) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let Loss { r1, r2, penalty, .. } = self.loss;
+        let judged = |rows: Tensor<2>| {
+            let (logits, traced) = Traced::forward(&self.net, rows, &mut Pass::evaluation());
+            let slope = logits.ones_like();
+            (logits, traced.input(slope).square().sum_dim(1))
+        };
+        let mean = |values: Tensor<2>, batch: &Batch| (values * batch.weights.clone()).mean();
+        let ((d_real, of_real), (d_fake, of_fake)) = (judged(real.rows.clone()), judged(fake.rows.clone()));
+        let mut sum = mean(of_real, real) * (r1 / 2.0) + mean(of_fake, fake) * (r2 / 2.0);
+        if penalty > 0.0 {
+            let (_, squared) = judged(interpolate(real, fake, &mut rng.clone(), &self.device));
+            sum = sum + ((squared + NORM_OFFSET).sqrt() - 1.0).square().mean() * penalty;
+        }
+        let values = host(Tensor::cat(vec![mean(d_real, real), mean(d_fake, fake), sum], 0))?;
+        let looked = ["d_real", "d_fake", "penalty"].into_iter().zip(values.into_iter().map(f64::from));
+        Ok(looked.take(if r1 + r2 + penalty > 0.0 { 3 } else { 2 }).collect())
     }
 
     /// The loss of a generator on encoded events that it `made`, with weights `[batch, 1]`, and the gradient of the loss with
@@ -296,6 +323,38 @@ mod tests {
         let rows = Tensor::<2>::from_data(TensorData::new(noise(80, rng), [16, 5]), &device) + mean;
         let weights = Tensor::<2>::from_data(TensorData::new(noise(16, rng), [16, 1]), &device).abs() + 0.1;
         Batch { rows, weights }
+    }
+
+    #[test]
+    fn a_look_gives_the_means_of_logits_and_the_penalties_and_draws_nothing() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let layers = vec![Layer::Linear { inputs: 5, outputs: 1 }];
+        // Its gradient is the same everywhere, of norm 5.
+        let net = Weights { layers, parameters: vec![3.0, 0.0, 0.0, 4.0, 0.0, 0.5], running: Vec::new() };
+        let discriminator = Discriminator { derived: Derived::default(), net };
+        let (real, fake) = (batch(0.5, &mut rng), batch(-0.5, &mut rng));
+        let mean = |tensor: Tensor<2>| f64::from(tensor.mean().into_scalar::<f32>());
+        for (kind, r1, r2, penalty) in [
+            (LossKind::Relativistic, 0.2, 0.6, 0.0),
+            (LossKind::NonSaturating, 0.0, 0.0, 0.0),
+            (LossKind::WganGp, 0.0, 0.0, 10.0),
+        ] {
+            let loss = Loss { kind, r1, r2, penalty, critic_steps: 1 };
+            let config = OptimizerConfig::default();
+            let adversary = Adversary::new(&discriminator, loss, &config, 10, &Device::flex(), rng.clone());
+            let looked: std::collections::BTreeMap<_, _> =
+                adversary.look(&real, &fake, &rng).unwrap().into_iter().collect();
+            for (name, batch) in [("d_real", &real), ("d_fake", &fake)] {
+                let logits = adversary.logits(batch.rows.clone());
+                assert!((looked[name] - mean(logits * batch.weights.clone())).abs() < 1e-5, "{looked:?}");
+            }
+            let zero_centred = 25.0 / 2.0 * (r1 * mean(real.weights.clone()) + r2 * mean(fake.weights.clone()));
+            let expected = zero_centred + penalty * 16.0;
+            match looked.get("penalty") {
+                Some(found) => assert!((found - expected).abs() < 1e-4 * expected, "{found} is not {expected}"),
+                None => assert_eq!(expected, 0.0),
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use super::history::Curves;
 use crate::model::{Network, Weights};
 
 /// The version of this layout.
@@ -159,7 +160,7 @@ macro_rules! by_json {
     };
 }
 
-by_json!(u64, f64, (f64, f64), ChaCha8Rng);
+by_json!(u64, f64, (f64, f64), ChaCha8Rng, Curves);
 
 impl State for Vec<f32> {
     fn visit(&mut self, name: &str, archive: &mut Archive<'_>) -> Result<(), ArchiveError> {

@@ -15,7 +15,7 @@ use super::{
     checkpoint::Session,
     config::OptimizerConfig,
     finite,
-    gan::{Randomness, check},
+    gan::{Randomness, check, effective_share},
     guard::{Fakes, Guard},
     latents::{LatentSampling, Latents},
     optimizer::{Average, Optimizer},
@@ -177,8 +177,9 @@ pub fn train(
 struct Done {
     d_loss: Tensor<1>,
     g_loss: Tensor<1>,
-    /// Real events.
+    /// What the discriminator saw last.
     real: Batch,
+    fake: Batch,
     /// G's fakes, encoded.
     base: Tensor<2>,
     /// All fakes, encoded, those of G first, with their weights of components and latent vectors.
@@ -237,9 +238,9 @@ impl<'a> Boosting<'a> {
             self.weigher.show(&seen, from_base);
             // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
             let fake = shuffled(&seen, &weights, &mut random.order, device);
-            seen_by_critic = Some((adversary.learn(&real, &fake, &mut random.order), fakes, component));
+            seen_by_critic = Some((adversary.learn(&real, &fake, &mut random.order), fake, fakes, component));
         }
-        let Some((d_loss, fakes, weights)) = seen_by_critic else {
+        let Some((d_loss, fake, fakes, weights)) = seen_by_critic else {
             return Err(TrainError::Unusable("boosting needs at least one step of its discriminator".into()));
         };
 
@@ -251,10 +252,11 @@ impl<'a> Boosting<'a> {
         };
         self.optimizer.update(net, gradient);
         self.average.update(net);
-        Ok(Done { d_loss, g_loss, real, base, fakes, weights })
+        Ok(Done { d_loss, g_loss, real, fake, base, fakes, weights })
     }
 
-    /// The losses, q, and what the guard finds.
+    /// The losses, q, what the discriminator makes of the batch, what the guard finds, the effective share of the fakes, and the learning
+    /// rate.
     fn watch(
         &mut self,
         done: &Done,
@@ -264,10 +266,13 @@ impl<'a> Boosting<'a> {
         let d_loss = finite(done.d_loss.clone(), step, "discriminator's loss")?;
         let g_loss = finite(done.g_loss.clone(), step, "generator's loss")?;
         let mut watched = vec![("d_loss", d_loss), ("g_loss", g_loss), ("q", self.q)];
+        watched.extend(self.adversary.look(&done.real, &done.fake, &self.random.order)?);
         if let Some(guard) = &mut self.guard {
             let fakes = Fakes { encoded: done.fakes.clone(), weights: &done.weights, from_base: composition.from_base };
             watched.extend(guard.look(&self.adversary, &fakes)?);
         }
+        watched.push(("effective_share", effective_share(&done.weights)));
+        watched.push(("learning_rate", self.optimizer.learning_rate()));
         Ok(watched)
     }
 

@@ -14,7 +14,8 @@ use burn::tensor::Device;
 
 use super::{
     TrainError,
-    archive::{Contents, State},
+    archive::{Archive, ArchiveError, Contents, State},
+    history::{Curves, Recorder},
 };
 use crate::digest::Digest;
 
@@ -45,7 +46,23 @@ pub trait Watcher {
 pub struct Session<'a> {
     watcher: Box<dyn Watcher + 'a>,
     checkpoints: &'a mut Checkpoints,
+    recorder: &'a mut Recorder,
     device: Device,
+    /// The loop that is at work, and its steps.
+    at_work: (&'static str, u64),
+}
+
+/// The state of a loop with its curves.
+struct Recorded<'a> {
+    state: &'a mut dyn State,
+    curves: &'a mut Curves,
+}
+
+impl State for Recorded<'_> {
+    fn visit(&mut self, name: &str, archive: &mut Archive<'_>) -> Result<(), ArchiveError> {
+        self.state.visit(name, archive)?;
+        self.curves.visit(&format!("{name}.curves"), archive)
+    }
 }
 
 impl Checkpoints {
@@ -116,25 +133,34 @@ fn files(folder: &Path, name: &str) -> Vec<Named> {
 
 impl<'a> Session<'a> {
     /// For the loops of a stage, one after the other.
-    pub fn new(watcher: impl Watcher + 'a, checkpoints: &'a mut Checkpoints, device: &Device) -> Self {
-        Self { watcher: Box::new(watcher), checkpoints, device: device.clone() }
+    pub fn new(
+        watcher: impl Watcher + 'a,
+        checkpoints: &'a mut Checkpoints,
+        recorder: &'a mut Recorder,
+        device: &Device,
+    ) -> Self {
+        Self { watcher: Box::new(watcher), checkpoints, recorder, device: device.clone(), at_work: ("", 0) }
     }
 
-    /// Puts the state of a loop of these steps back to its newest checkpoint; returns the step that this is after, 0 if there is none.
-    pub(super) fn resume(&mut self, name: &str, steps: u64, state: &mut dyn State) -> Result<u64, TrainError> {
+    /// Begins a loop of these steps: puts its state back to its newest checkpoint, and returns the step that this is after, 0 if there is
+    /// none.
+    pub(super) fn resume(&mut self, name: &'static str, steps: u64, state: &mut dyn State) -> Result<u64, TrainError> {
+        self.at_work = (name, steps);
+        let curves = self.recorder.of(name);
         let Some((step, path, contents)) = self.checkpoints.latest(name, steps) else { return Ok(0) };
-        contents.restore(state, &self.device).map_err(|source| {
+        contents.restore(&mut Recorded { state, curves: &mut *curves }, &self.device).map_err(|source| {
             TrainError::Unusable(format!(
                 "the checkpoint {} is not of this training: {source}; take it away, or run with `--force`, to start anew",
                 path.display()
             ))
         })?;
+        curves.resume(steps);
         self.watcher.resumed(step);
         Ok(step)
     }
 
     /// Writes a checkpoint of a loop that has done these steps, if it is time.
-    pub(super) fn keep(&mut self, name: &str, step: u64, state: &mut dyn State) {
+    pub(super) fn keep(&mut self, name: &'static str, step: u64, state: &mut dyn State) {
         if step > 0 && self.checkpoints.is_due() {
             // Also if writing fails: a full disk is not asked at every step.
             self.checkpoints.written = Instant::now();
@@ -143,18 +169,20 @@ impl<'a> Session<'a> {
     }
 
     /// Writes the last checkpoint of a loop that others follow in the same stage: they go on from here.
-    pub(super) fn hand_on(&mut self, name: &str, steps: u64, state: &mut dyn State) {
+    pub(super) fn hand_on(&mut self, name: &'static str, steps: u64, state: &mut dyn State) {
         self.write(self.checkpoints.folder.clone(), name, steps, state);
     }
 
     /// Leaves the last state of a loop for one of more steps, if that may go on from it.
-    pub(super) fn finish(&mut self, name: &str, steps: u64, state: &mut dyn State) {
+    pub(super) fn finish(&mut self, name: &'static str, steps: u64, state: &mut dyn State) {
         self.write(self.checkpoints.trajectory.clone(), name, steps, state);
     }
 
-    fn write(&mut self, folder: Option<PathBuf>, name: &str, step: u64, state: &mut dyn State) {
+    fn write(&mut self, folder: Option<PathBuf>, name: &'static str, step: u64, state: &mut dyn State) {
         let Some(folder) = folder else { return };
-        let bytes = Contents::of(state).and_then(|contents| contents.to_bytes()).map_err(|error| error.to_string());
+        let mut recorded = Recorded { state, curves: self.recorder.of(name) };
+        let bytes =
+            Contents::of(&mut recorded).and_then(|contents| contents.to_bytes()).map_err(|error| error.to_string());
         let written =
             bytes.and_then(|bytes| Checkpoints::write(&folder, name, step, &bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {
@@ -162,8 +190,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Reports a step.
+    /// Reports a step, and takes it down.
     pub(super) fn report(&mut self, step: u64, values: &[(&'static str, f64)]) {
+        let (name, steps) = self.at_work;
+        self.recorder.of(name).record(step, steps, values);
         self.watcher.step(step, values);
     }
 }
@@ -191,7 +221,7 @@ mod tests {
         let heard = Heard::default();
         let said = heard.0.clone();
         let mut checkpoints = Checkpoints::at(folder.to_owned(), Duration::ZERO, None);
-        let result = act(&mut Session::new(heard, &mut checkpoints, &Device::flex()));
+        let result = act(&mut Session::new(heard, &mut checkpoints, &mut Recorder::default(), &Device::flex()));
         let said = said.borrow().clone();
         (result, said)
     }

@@ -13,11 +13,12 @@ use super::{
     latents::{LatentSampling, Latents},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
+    tail::TailGauge,
     tempering::{Tempering, fake_weights},
 };
 use crate::{
     data::Description,
-    model::{Discriminator, Network, Pass, Traced, Weights, noise},
+    model::{Discriminator, Network, Pass, Traced, Weights, derived::host, noise},
     rng::Streams,
 };
 
@@ -61,6 +62,19 @@ pub(super) fn latent(batch: usize, width: usize, rng: &mut ChaCha8Rng, device: &
     Tensor::from_data(TensorData::new(noise(batch * width, rng), [batch, width]), device)
 }
 
+/// What a step leaves to look at.
+struct Done {
+    /// Of the discriminator's last step.
+    d_loss: Tensor<1>,
+    g_loss: Tensor<1>,
+    /// What the discriminator saw last.
+    real: Batch,
+    fake: Batch,
+    /// These fakes, encoded, and the weights of their latent vectors.
+    made: Tensor<2>,
+    weights: Option<Vec<f32>>,
+}
+
 /// All that changes from step to step.
 struct Gan<'a> {
     random: Randomness,
@@ -86,10 +100,9 @@ pub fn train(
     let mut gan = Gan::new(training, generator, adversary, streams)?;
     for step in session.resume("gan", steps, &mut gan)? + 1..=steps {
         session.keep("gan", step - 1, &mut gan);
-        let (d_loss, loss) = gan.step(training)?;
+        let done = gan.step(training)?;
         if step % LOG_EVERY == 0 || step == steps {
-            let d_loss = d_loss.map_or(Ok(0.0), |loss| finite(loss, step, "discriminator's loss"))?;
-            session.report(step, &[("d_loss", d_loss), ("g_loss", finite(loss, step, "generator's loss")?)]);
+            session.report(step, &gan.watch(&done, training, streams, step)?);
         }
     }
     session.finish("gan", steps, &mut gan);
@@ -120,12 +133,12 @@ impl<'a> Gan<'a> {
         })
     }
 
-    /// One step of the generator after those of the discriminator; returns both losses, the discriminator's last one.
-    fn step(&mut self, training: &GanTraining<'_>) -> Result<(Option<Tensor<1>>, Tensor<1>), TrainError> {
+    /// One step of the generator after those of the discriminator.
+    fn step(&mut self, training: &GanTraining<'_>) -> Result<Done, TrainError> {
         let &GanTraining { description, reals, batch, device, .. } = training;
         let Self { random, latents, net, optimizer, average, adversary, tempering } = self;
         let mut real = reals.batch(&mut random.order, device);
-        let mut d_loss = None;
+        let mut seen_by_critic = None;
         for critic_step in 0..adversary.loss().critic_steps {
             if critic_step > 0 {
                 real = reals.batch(&mut random.order, device);
@@ -135,20 +148,52 @@ impl<'a> Gan<'a> {
             let made = net.forward(drawn.z.clone(), &mut pass);
             net.absorb(pass);
             let weights = fake_weights(tempering.as_mut(), &made, &drawn, device)?;
-            let fake = Batch { rows: adversary.see(description, made)?, weights };
-            d_loss = Some(adversary.learn(&real, &fake, &mut random.order));
+            let fake = Batch { rows: adversary.see(description, made.clone())?, weights };
+            let d_loss = adversary.learn(&real, &fake, &mut random.order);
+            seen_by_critic = Some((d_loss, fake, made, drawn.weights));
         }
+        let Some((d_loss, fake, made, weights)) = seen_by_critic else {
+            return Err(TrainError::Unusable("training needs at least one step of the discriminator".into()));
+        };
 
         let drawn = latents.draw(batch, net, &mut random.noise)?;
-        let (loss, gradient) = {
+        let (g_loss, gradient) = {
             let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
             let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(1.0, device))?;
             (loss, traced.parameters(slope))
         };
         optimizer.update(net, gradient);
         average.update(net);
-        Ok((d_loss, loss))
+        Ok(Done { d_loss, g_loss, real, fake, made, weights })
     }
+
+    /// The losses, what the discriminator makes of the batch, the tail's share of what was generated, the effective share of the fakes
+    /// where latent vectors have weights, and the learning rate. Nothing changes by it.
+    fn watch(
+        &self,
+        done: &Done,
+        training: &GanTraining<'_>,
+        streams: &Streams,
+        step: u64,
+    ) -> Result<Vec<(&'static str, f64)>, TrainError> {
+        let mut watched = vec![
+            ("d_loss", finite(done.d_loss.clone(), step, "discriminator's loss")?),
+            ("g_loss", finite(done.g_loss.clone(), step, "generator's loss")?),
+        ];
+        watched.extend(self.adversary.look(&done.real, &done.fake, &self.random.order)?);
+        if let Some(mut gauge) = TailGauge::new(training.description, streams) {
+            watched.push(("tail_share", gauge.share(&host(done.made.clone())?, done.weights.as_deref())?));
+        }
+        watched.extend(done.weights.as_ref().map(|weights| ("effective_share", effective_share(weights))));
+        watched.push(("learning_rate", self.optimizer.learning_rate()));
+        Ok(watched)
+    }
+}
+
+/// Effective sample size over the number of events: (Σw)² / (n Σw²).
+pub(super) fn effective_share(weights: &[f32]) -> f64 {
+    let sum = |power| weights.iter().map(|&w| f64::from(w).powi(power)).sum::<f64>();
+    sum(1).powi(2) / (weights.len() as f64 * sum(2))
 }
 
 /// Refuses weights that are not finite.

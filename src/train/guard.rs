@@ -64,8 +64,8 @@ impl<'a> Guard<'a> {
         })
     }
 
-    /// Mean logits of reals and fakes in bulk and tail, and G1's tail mass and share inside of T. A mean over no event is
-    /// left out.
+    /// Mean logits of reals and fakes in bulk and tail, the mixture's and G1's tail mass, and G1's share inside of T. A mean over no
+    /// event is left out.
     pub(super) fn look(
         &mut self,
         adversary: &Adversary,
@@ -97,6 +97,7 @@ impl<'a> Guard<'a> {
             ("d_real_tail", reals(&self.tail)?),
             ("d_fake_bulk", mean(&mut of(false))),
             ("d_fake_tail", mean(&mut of(true))),
+            ("tail_share", tail / fakes.weights.iter().map(|&w| f64::from(w)).sum::<f64>()),
             ("candidate_tail_mass", in_tail / weight),
             ("candidate_share_of_tail", in_tail / tail),
         ];

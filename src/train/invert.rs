@@ -93,18 +93,18 @@ pub fn train(
         let noisy = Tensor::cat(vec![real.rows.clone(), latent(batch, width, encoder_noise, device)], 1);
         let (encoded, traced) = Traced::forward(net, noisy, &mut Pass::training(&mut random.dropout));
         let pairs = Tensor::cat(vec![real.rows.clone(), encoded], 1);
-        let d_loss = adversary.learn(
-            &generated,
-            &Batch { rows: pairs.clone(), weights: real.weights.clone() },
-            &mut random.order,
-        );
+        let encoded = Batch { rows: pairs.clone(), weights: real.weights.clone() };
+        let d_loss = adversary.learn(&generated, &encoded, &mut random.order);
         let (loss, slope) = adversary.judge(description, &generated, pairs, real.weights)?;
         let gradient = traced.parameters(slope.slice([0..batch, coordinates..coordinates + width]));
         optimizer.update(net, gradient);
         average.update(net);
         if step % LOG_EVERY == 0 || step == steps {
             let d_loss = finite(d_loss, step, "discriminator's loss")?;
-            session.report(step, &[("d_loss", d_loss), ("e_loss", finite(loss, step, "encoder's loss")?)]);
+            let mut watched = vec![("d_loss", d_loss), ("e_loss", finite(loss, step, "encoder's loss")?)];
+            watched.extend(adversary.look(&generated, &encoded, &random.order)?);
+            watched.push(("learning_rate", optimizer.learning_rate()));
+            session.report(step, &watched);
         }
     }
     session.finish("invert", steps, &mut inverting);

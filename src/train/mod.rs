@@ -17,6 +17,7 @@ pub mod config;
 pub mod gan;
 pub mod gaussians;
 mod guard;
+pub mod history;
 pub mod invert;
 pub mod latents;
 pub mod mixture;

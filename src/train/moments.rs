@@ -127,7 +127,8 @@ pub fn train(
         };
         optimizer.update(net, gradient);
         if step % LOG_EVERY == 0 || step == steps {
-            session.report(step, &[("loss", finite(loss, step, "loss")?)]);
+            let loss = finite(loss, step, "loss")?;
+            session.report(step, &[("loss", loss), ("learning_rate", optimizer.learning_rate())]);
         }
     }
     session.finish("moments", steps, &mut matching);

@@ -48,6 +48,11 @@ impl Optimizer {
         network.set_parameters(parameters);
     }
 
+    /// The learning rate of the last step.
+    pub fn learning_rate(&self) -> f64 {
+        self.rate(self.step.saturating_sub(1))
+    }
+
     /// The learning rate of a step, counted from 0.
     fn rate(&self, step: u64) -> f64 {
         let peak = self.config.rate.get();

@@ -100,6 +100,8 @@ pub fn train(
         let mut values = Vec::new();
         if step % LOG_EVERY == 0 || step == steps {
             values.push(("loss", finite(loss, step, "classifier's loss")?));
+            values.extend(adversary.look(&real, &fake, order)?);
+            values.push(("learning_rate", adversary.learning_rate()));
         }
         if step % every == 0 || step == steps {
             let averaged = average.network(adversary.network());

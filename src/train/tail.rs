@@ -37,7 +37,14 @@ impl<'a> TailGauge<'a> {
 
     /// The share of these encoded rows that lie in the tail.
     pub fn mass(&mut self, encoded: &[f32]) -> Result<f64, DataError> {
+        self.share(encoded, None)
+    }
+
+    /// The share of the tail in these encoded rows with weights, if they are not all 1.
+    pub fn share(&mut self, encoded: &[f32], weights: Option<&[f32]>) -> Result<f64, DataError> {
         let values = self.values(encoded)?;
-        Ok(values.iter().filter(|&&value| value > self.above).count() as f64 / values.len().max(1) as f64)
+        let weight = |event: usize| weights.map_or(1.0, |weights| f64::from(weights[event]));
+        let in_tail = (0..values.len()).filter(|&event| values[event] > self.above).map(weight);
+        Ok(in_tail.sum::<f64>() / (0..values.len()).map(weight).sum::<f64>().max(f64::MIN_POSITIVE))
     }
 }

@@ -63,7 +63,7 @@ pub fn train(
         let Autoencoder { random, nets, optimizers } = &mut autoencoder;
         let x = reals.batch(&mut random.order, device).rows;
         let draw = |width: usize, rng: &mut ChaCha8Rng| latent(batch, width, rng, device);
-        let (loss, gradients) = {
+        let (loss, divergence, gradients) = {
             let (encoded, encoder) = Traced::forward(&nets[0], x.clone(), &mut Pass::evaluation());
             let codes = Leaf::new(encoded);
             let mean = codes.tensor().slice([0..batch, 0..code]);
@@ -85,16 +85,20 @@ pub fn train(
             let to_codes = to_codes.clone().slice(0..batch) + to_codes.slice(batch..2 * batch);
             let divergence = (mean.square() + log_variance.clone().exp() - log_variance - 1.0).sum_dim(1) * 0.5;
             let divergence = divergence.mean() * (beta / row as f64);
-            let loss = score_value + divergence.clone().inner();
+            let divergence_value = divergence.clone().inner();
+            let loss = score_value + divergence_value.clone();
             let through = (z * Tensor::from_inner(to_codes)).sum() + divergence.sum();
             let of_encoder = encoder.parameters(codes.slope(&through.backward()));
-            (loss, [of_encoder, of_decoder])
+            (loss, divergence_value, [of_encoder, of_decoder])
         };
-        for ((net, optimizer), gradient) in nets.iter_mut().zip(optimizers).zip(gradients) {
+        for ((net, optimizer), gradient) in nets.iter_mut().zip(&mut *optimizers).zip(gradients) {
             optimizer.update(net, gradient);
         }
         if step % LOG_EVERY == 0 || step == steps {
-            session.report(step, &[("loss", finite(loss, step, "loss")?)]);
+            let loss = finite(loss, step, "loss")?;
+            let divergence = finite(divergence, step, "divergence")?;
+            let rate = optimizers[1].learning_rate();
+            session.report(step, &[("loss", loss), ("divergence", divergence), ("learning_rate", rate)]);
         }
     }
     session.finish("vae", steps, &mut autoencoder);

@@ -56,6 +56,7 @@ impl Workshop {
             out: out.clone(),
             scratch: self.scratch.clone(),
             checkpoints: pgan_pipe::train::checkpoint::Checkpoints::none(),
+            recorder: pgan_pipe::train::history::Recorder::default(),
             progress: &mut |progress| {
                 if let Progress::Notice { message } = progress {
                     notices.push(message);

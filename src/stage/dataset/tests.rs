@@ -50,6 +50,7 @@ fn run_in(
         out: out.to_owned(),
         scratch: scratch.clone(),
         checkpoints: crate::train::checkpoint::Checkpoints::none(),
+        recorder: crate::train::history::Recorder::default(),
         progress: &mut |_| {},
     };
     let metrics = stage.run(&mut context)?;
