@@ -10,6 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{
     Dag, EvaluationError, Mark,
     plot::{self, PlotError},
+    text,
 };
 use crate::{
     digest::Digest,
@@ -17,7 +18,7 @@ use crate::{
     pipeline::{Declared, Pipeline},
     plan::{Plan, PlannedStage, StageState},
     store::{LoggedRun, Record, Store},
-    train::{History, HistoryError},
+    train::history::{History, HistoryError},
 };
 
 mod correlations;
@@ -27,8 +28,13 @@ mod metrics;
 mod stages;
 mod training;
 
+use judgement::Judgement;
+
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
+
+/// So many stages are listed beside the graph.
+const FEW: usize = 16;
 
 /// What a report is made of.
 #[derive(Clone, Copy, Debug)]
@@ -171,11 +177,11 @@ impl Report<'_> {
                         }
                     }
                     main {
-                        (self.overview(&stages))
+                        (self.overview(&stages, &judgements))
                         @for judgement in &judgements { (judgement.markup) }
                         @if let Some(training) = training { (training) }
                         (stages::section(self, &stages))
-                        (stages::provenance(self, &stages))
+                        (stages::provenance(self))
                     }
                     script { (PreEscaped(SCRIPT)) }
                 }
@@ -184,8 +190,8 @@ impl Report<'_> {
         Ok(page.into_string())
     }
 
-    /// The graph, with the state of each stage.
-    fn overview(&self, stages: &BTreeMap<usize, Stage<'_>>) -> Markup {
+    /// The graph, with the state of each stage, and what is concluded.
+    fn overview(&self, stages: &BTreeMap<usize, Stage<'_>>, judgements: &[Judgement]) -> Markup {
         let dag = Dag::of(self.pipeline);
         let mark = |members: &[usize]| {
             let states = members.iter().filter_map(|member| stages.get(member)).map(|stage| stage.status);
@@ -197,14 +203,44 @@ impl Report<'_> {
         };
         let marks: Vec<Mark> = dag.nodes.iter().map(|node| mark(&node.members)).collect();
         let present = |status: &Status| stages.values().any(|stage| stage.status == *status);
+        let spent: f64 = stages.values().filter_map(|stage| Some(stage.record?.provenance.seconds)).sum();
         html! {
-            section id="graph" {
-                div.graph { (PreEscaped(figure::themed(&dag.svg(&marks)))) }
-                p.key {
-                    @for status in Status::ALL.iter().filter(|status| present(status)) {
-                        span class={ "swatch " (status.class()) } {}
-                        (status.in_words()) " "
+            section.overview id="graph" {
+                div {
+                    div.graph { (PreEscaped(figure::themed(&dag.svg(&marks)))) }
+                    p.key {
+                        @for status in Status::ALL.iter().filter(|status| present(status)) {
+                            span class={ "swatch " (status.class()) } {}
+                            (status.in_words()) " "
+                        }
                     }
+                }
+                div {
+                    @for judgement in judgements {
+                        h2 { a href={ "#" (judgement.anchor) } { (judgement.title) } }
+                        p.verdict { (prose(&judgement.said)) }
+                    }
+                    @if judgements.is_empty() { p.verdict { "Nothing has been evaluated as the pipeline stands." } }
+                    p.note {
+                        (stages.len()) " stages, " (text::seconds(spent)) " of computing in all."
+                        @if let Some(run) = self.run { " Latest run: " (run.started) "." }
+                    }
+                    @if stages.len() <= FEW { (listed(stages)) }
+                }
+            }
+        }
+    }
+}
+
+/// Stages in a table: what they are, and how long they took.
+fn listed(stages: &BTreeMap<usize, Stage<'_>>) -> Markup {
+    html! {
+        table.run {
+            @for (index, stage) in stages {
+                tr {
+                    td { span class={ "swatch " (stage.status.class()) } {} a href={ "#stage-" (index) } { (stage.declared.name) } }
+                    td.faint { (stage.declared.stage.kind()) }
+                    td { @if let Some(record) = stage.record { (text::seconds(record.provenance.seconds)) } }
                 }
             }
         }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     super::{
-        evaluation::{Density, Events, Joint},
+        evaluation::{Density, Evaluation, Events, Joint},
         plot::{PlotError, axis_label, density_image, pull_image},
     },
     figure::inline,
@@ -19,11 +19,11 @@ const LEAST_SCALE: f64 = 0.02;
 /// Renders correlations and densities of the evaluation with this index in the page.
 pub(super) fn markup(
     joint: &Joint,
-    events: &Events,
+    evaluation: &Evaluation,
     names: &[String],
-    tail: Option<&str>,
     index: usize,
 ) -> Result<Markup, PlotError> {
+    let tail = evaluation.tail.as_ref().map(|tail| tail.observable.as_str());
     let correlations = &joint.correlations;
     let differences = |of: &[Option<f64>]| {
         of.iter().zip(&correlations.test).map(|(of, test)| Some((*of)? - (*test)?)).collect::<Vec<_>>()
@@ -41,7 +41,7 @@ pub(super) fn markup(
     };
     let mut viewer = Vec::new();
     for (at, density) in joint.densities.iter().enumerate() {
-        viewer.push(pair(joint, density, events, names, &format!("pair-{index}-{at}"), at == first)?);
+        viewer.push(pair(joint, density, &evaluation.events, names, &format!("pair-{index}-{at}"), at == first)?);
     }
     Ok(html! {
         h3 { "Correlations" }

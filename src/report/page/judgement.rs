@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use maud::{Markup, html};
 
 use super::{
-    super::{Evaluation, plot, study, table},
+    super::{
+        Evaluation,
+        plot::{self, PlotError},
+        study, table,
+    },
     Report, ReportError, Stage, correlations,
     figure::figure,
     metrics, prose,
@@ -16,6 +20,8 @@ use crate::stage::Stage as Kind;
 pub(super) struct Judgement {
     pub(super) title: String,
     pub(super) anchor: String,
+    /// Whether the last model beats the first one, in words.
+    pub(super) said: String,
     pub(super) markup: Markup,
 }
 
@@ -44,51 +50,59 @@ fn section(report: &Report<'_>, index: usize, stage: &Stage<'_>) -> Result<Optio
         _ => return Ok(None),
     };
     let evaluation = report.file(record, Evaluation::FILE).map(|path| Evaluation::load(&path)).transpose()?;
+    let figures = evaluation.as_ref().map(|evaluation| Figures::of(evaluation, names)).transpose()?.unwrap_or_default();
+    let joint = evaluation.as_ref().and_then(|evaluation| Some((evaluation, evaluation.joint.as_ref()?)));
+    let joint = joint.map(|(evaluation, joint)| correlations::markup(joint, evaluation, names, index)).transpose()?;
     let anchor = format!("judged-{index}");
     let markup = html! {
         section id=(anchor) {
             h2 { (declared.name) }
             p.verdict { (prose(&said)) }
-            (metrics::table(found, names))
+            div.judged {
+                div { (metrics::table(found, names)) }
+                div.figures.tail { @for figure in figures.tail { (figure) } }
+            }
             @if !comparisons.is_empty() { (paired_table(&comparisons)) }
             @if let Some(svg) = &paired { div.wide { (figure(svg, "")) } }
-            @if let Some(evaluation) = &evaluation { (figures(evaluation, names, index)?) }
+            @if !figures.others.is_empty() {
+                h3 { "Observables" }
+                div.figures { @for figure in figures.others { (figure) } }
+            }
+            @if let Some(joint) = joint { (joint) }
         }
     };
-    Ok(Some(Judgement { title: declared.name.clone(), anchor, markup }))
+    Ok(Some(Judgement { title: declared.name.clone(), anchor, said, markup }))
 }
 
-fn figures(evaluation: &Evaluation, names: &[String], index: usize) -> Result<Markup, ReportError> {
-    let short: Vec<&str> = names.iter().map(String::as_str).collect();
-    // What the tail is cut in comes first.
-    let tail = evaluation.tail.as_ref().map(|tail| tail.observable.as_str());
-    let mut observables: Vec<&str> = evaluation.observables.iter().map(|one| one.observable.as_str()).collect();
-    observables.sort_by_key(|name| Some(*name) != tail);
-    let quantiles = match &evaluation.quantiles {
-        Some(quantiles) => plot::quantile_plot(quantiles, &short, plot::Size::Compact)?,
-        None => None,
-    };
-    let mut drawn: Vec<Markup> = Vec::new();
-    for observable in observables {
-        // A test sample may hold no event in an observable's usual bins.
-        match plot::ratio_plot(evaluation, observable, &short, plot::Size::Compact) {
-            Ok(svg) => drawn.push(figure(&svg, observable)),
-            Err(plot::PlotError::Empty(_)) => {}
-            Err(error) => return Err(error.into()),
+/// The figures of an evaluation.
+#[derive(Default)]
+struct Figures {
+    /// Of the observable that the tail is cut in.
+    tail: Vec<Markup>,
+    others: Vec<Markup>,
+}
+
+impl Figures {
+    fn of(evaluation: &Evaluation, names: &[String]) -> Result<Self, PlotError> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let tail = evaluation.tail.as_ref().map(|tail| tail.observable.as_str());
+        let mut figures = Self::default();
+        for histograms in &evaluation.observables {
+            let observable = histograms.observable.as_str();
+            let kept = if Some(observable) == tail { &mut figures.tail } else { &mut figures.others };
+            // A test sample may hold no event in an observable's usual bins.
+            match plot::ratio_plot(evaluation, observable, &names, plot::Size::Compact) {
+                Err(PlotError::Empty(_)) => {}
+                svg => kept.push(figure(&svg?, observable)),
+            }
         }
-        if Some(observable) == tail
-            && let Some(svg) = &quantiles
+        if let Some(quantiles) = &evaluation.quantiles
+            && let Some(svg) = plot::quantile_plot(quantiles, &names, plot::Size::Compact)?
         {
-            drawn.push(figure(svg, &format!("{observable}: quantiles of the tail")));
+            figures.tail.push(figure(&svg, &format!("{}: quantiles of the tail", quantiles.observable)));
         }
+        Ok(figures)
     }
-    let joint = evaluation.joint.as_ref();
-    let joint = joint.map(|joint| correlations::markup(joint, &evaluation.events, names, tail, index)).transpose()?;
-    Ok(html! {
-        h3 { "Observables" }
-        div.figures { @for figure in drawn { (figure) } }
-        @if let Some(joint) = joint { (joint) }
-    })
 }
 
 fn paired_table(rows: &[[String; 5]]) -> Markup {

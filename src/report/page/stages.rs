@@ -108,8 +108,7 @@ fn table(title: &str, rows: &[(String, String)]) -> Markup {
 }
 
 /// The latest run, and the texts that the pipeline was read from.
-pub(super) fn provenance(report: &Report<'_>, stages: &BTreeMap<usize, Stage<'_>>) -> Markup {
-    let spent: f64 = stages.values().filter_map(|stage| Some(stage.record?.provenance.seconds)).sum();
+pub(super) fn provenance(report: &Report<'_>) -> Markup {
     html! {
         section id="provenance" {
             h2 { "Provenance" }
@@ -121,7 +120,6 @@ pub(super) fn provenance(report: &Report<'_>, stages: &BTreeMap<usize, Stage<'_>
                 @if !report.pipeline.overrides().is_empty() {
                     dt { "with" } dd { @for set in report.pipeline.overrides() { code { "--set " (set) } " " } }
                 }
-                dt { "computed" } dd { (seconds(spent)) " in all stages together" }
                 dt { "page by" } dd { "pgan-pipe " (env!("CARGO_PKG_VERSION")) }
             }
             @for (path, text) in report.pipeline.files() {

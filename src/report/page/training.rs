@@ -1,4 +1,4 @@
-//! The training curves of each stage that trains: losses in one figure, and one for each other number.
+//! The training curves of each stage that trains: losses in one figure, a discriminator's mean logits in one, and one for each other number.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{
     Report, ReportError, Stage,
     figure::figure,
 };
-use crate::train::{History, history::Series};
+use crate::train::history::{History, Series};
 
 /// So many stages are shown at once; of more, each on demand.
 const OPEN: usize = 4;
@@ -39,7 +39,7 @@ pub(super) fn section(report: &Report<'_>, stages: &BTreeMap<usize, Stage<'_>>) 
             @for (name, figures) in trained {
                 details open[open] {
                     summary { (name) }
-                    div.figures { @for figure in figures { (figure) } }
+                    div.figures.small { @for figure in figures { (figure) } }
                 }
             }
         }
@@ -49,7 +49,9 @@ pub(super) fn section(report: &Report<'_>, stages: &BTreeMap<usize, Stage<'_>>) 
 /// The figures of a loop.
 fn curves(series: &Series, several: bool) -> Result<Vec<Markup>, ReportError> {
     let (losses, others): (Vec<&String>, Vec<&String>) = series.values.keys().partition(|name| name.ends_with("loss"));
-    let groups = std::iter::once(losses).chain(others.into_iter().map(|name| vec![name]));
+    let (logits, others): (Vec<&String>, Vec<&String>) =
+        others.into_iter().partition(|name| name.starts_with("d_real") || name.starts_with("d_fake"));
+    let groups = [losses, logits].into_iter().chain(others.into_iter().map(|name| vec![name]));
     let mut figures = Vec::new();
     for group in groups {
         let points: Vec<Vec<(u64, f64)>> = group.iter().map(|name| series.points(name).collect()).collect();

@@ -12,7 +12,7 @@ use super::{
 };
 
 const FULL: ((u32, u32), [i32; 4]) = ((960, 560), [118, 930, 24, 480]);
-const COMPACT: ((u32, u32), [i32; 4]) = ((620, 420), [100, 604, 20, 346]);
+const COMPACT: ((u32, u32), [i32; 4]) = ((620, 420), [100, 594, 20, 346]);
 
 /// A line of a figure: a value for each step.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ use super::{
 /// Size of the document, and the left, right, upper and lower end of the panel.
 type Panel = ((u32, u32), [i32; 4]);
 const FULL: Panel = ((960, 640), [118, 930, 70, 560]);
-const COMPACT: Panel = ((620, 480), [100, 604, 66, 406]);
+const COMPACT: Panel = ((620, 480), [100, 596, 66, 406]);
 
 /// How quantiles compare: by their ratio, or where some are not positive by their difference.
 struct Deviations {
@@ -76,7 +76,7 @@ pub fn quantile_plot(quantiles: &Quantiles, names: &[&str], size: Size) -> Resul
     }
     let (size, [left, right, top, bottom]) = if size == Size::Full { FULL } else { COMPACT };
     let deviations = Deviations::of(quantiles);
-    let x = Axis { low: first, high: last, log: first > 0.0 && last > 2.0 * first, from: left, to: right };
+    let x = Axis { low: first, high: last, log: first > 0.0 && last > 5.0 * first, from: left, to: right };
     let mut entries = vec![Entry::new("test events, 95 %", Mark::Band)];
     entries.push(Entry::new("real vs real", Mark::Dashes));
     entries.extend(names.iter().zip(strokes()).map(|(name, stroke)| Entry::new(name, Mark::Line(stroke))));

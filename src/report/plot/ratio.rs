@@ -31,7 +31,7 @@ struct Panels {
 
 const FULL: Panels = Panels { size: (960, 840), left: 118, right: 930, top: 44, spectrum_end: 560, ratio: (588, 764) };
 const COMPACT: Panels =
-    Panels { size: (620, 600), left: 100, right: 604, top: 40, spectrum_end: 388, ratio: (408, 526) };
+    Panels { size: (620, 600), left: 100, right: 596, top: 40, spectrum_end: 388, ratio: (408, 526) };
 
 /// Pixels between the error bars of neighbouring models in the ratio panel.
 const BESIDE: i32 = 5;
