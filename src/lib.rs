@@ -15,6 +15,7 @@ pub mod compare;
 pub mod data;
 pub mod device;
 pub mod digest;
+pub mod export;
 pub mod key;
 pub mod metrics;
 pub mod model;

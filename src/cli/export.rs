@@ -1,184 +1,153 @@
-//! `export`: the pipeline for another workflow system.
+//! `export`: a model, or the pipeline, for other programs.
 
-use std::{collections::HashMap, fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, ValueEnum};
 use pgan_pipe::{
     device::DeviceName,
-    pipeline::{Declared, Pipeline},
-    shell::quote,
+    export::{self, Origin},
+    model::StoredModel,
 };
 
 use super::{
-    Outcome,
+    Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs},
-    output::print,
+    failure::{INVALID, IO, STAGE},
+    output::{print, write_file},
+    text::bytes,
+    trained::Trained,
 };
 
-const HELP: &str = "\
-Each rule runs one stage by `pgan-pipe run`, which takes from the cache what is there, and puts its files into a folder. So the
-pipeline fits into a larger workflow: other rules take `stages/STAGE`. Paths are as seen from here.
+mod snakemake;
 
-Example:
-  pgan-pipe export pipeline.yaml --format snakemake > Snakefile
-  snakemake --cores 4";
+const HELP: &str = "\
+A model: `onnx` is a graph from random numbers to events in physical units; `safetensors` holds the weights and a description, which
+examples/load_model.py reads. docs/EXPORT.md says how to sample from either. `sample --draws` gives what to check them with.
+
+The pipeline: each rule of a Snakefile runs one stage by `pgan-pipe run`, which takes from the cache what is there, and puts its files
+into a folder. So the pipeline fits into a larger workflow: other rules take `stages/STAGE`. Paths are as seen from here.
+
+Examples:
+  pgan-pipe export pipeline.yaml boosted --format onnx -o boosted.onnx
+  pgan-pipe export pipeline.yaml --format snakemake > Snakefile";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Export {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// For which system
+    /// The stage whose model to write, for `onnx` and `safetensors`
+    #[arg(value_name = "STAGE")]
+    stage: Option<String>,
+    /// What to write
     #[arg(long, value_enum)]
     format: Format,
-    /// The folder that rules put the files of stages into
-    #[arg(long, value_name = "DIR", default_value = "stages")]
-    folder: PathBuf,
-    /// cpu, libtorch, libtorch-cuda, libtorch-cuda:N or auto
-    #[arg(long, default_value_t)]
-    device: DeviceName,
+    /// The file to write; a Snakefile goes to standard output by default
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Replace the file if it is there already
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// The folder that rules put the files of stages into, for `snakemake`; `stages` by default
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// The device of the rules, for `snakemake`: cpu (the default), libtorch, libtorch-cuda, libtorch-cuda:N or auto
+    #[arg(long)]
+    device: Option<DeviceName>,
     #[command(flatten)]
     cache: CacheArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// A Snakefile
+    /// A model as an ONNX graph
+    Onnx,
+    /// A model's weights and description
+    Safetensors,
+    /// The pipeline as a Snakefile
     Snakemake,
 }
 
 impl Export {
     pub(super) fn run(&self) -> Outcome {
+        match self.format {
+            Format::Snakemake => self.snakefile(),
+            Format::Onnx | Format::Safetensors => self.model(),
+        }
+    }
+
+    fn snakefile(&self) -> Outcome {
+        if let Some(stage) = &self.stage {
+            let message = format!("a Snakefile is of the whole pipeline: leave `{stage}` out");
+            return Err(Failure::message(INVALID, message));
+        }
+        if let Some(output) = &self.output {
+            self.check_output(output)?;
+        }
         let pipeline = self.pipeline.load()?;
-        print(
-            match self.format {
-                Format::Snakemake => self.snakefile(&pipeline),
-            }
-            .trim_end(),
-        )?;
+        let folder = self.folder.as_deref().unwrap_or(Path::new("stages"));
+        let device = self.device.unwrap_or_default();
+        let text = snakemake::snakefile(&pipeline, &self.pipeline, &self.cache.cache, folder, device);
+        match &self.output {
+            Some(output) => write_file(output, text.as_bytes())?,
+            None => print(text.trim_end())?,
+        }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn snakefile(&self, pipeline: &Pipeline) -> String {
-        let rules = rule_names(&pipeline.stages);
-        let included: Vec<String> = pipeline.files().skip(1).map(|(path, _)| python(&path.to_string_lossy())).collect();
-        let mut set = String::new();
-        for (key, value) in &self.pipeline.set {
-            let _ = write!(set, " --set {}", quote(&format!("{key}={value}")));
+    fn model(&self) -> Outcome {
+        let file = self.pipeline.file.display();
+        let format = self.format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let invalid = |message: String| Err(Failure::message(INVALID, message));
+        let (Some(stage), Some(output)) = (&self.stage, &self.output) else {
+            let stage = self.stage.as_deref().unwrap_or("STAGE");
+            return invalid(format!(
+                "say which stage's model to write, and where: pgan-pipe export {file} {stage} --format {format} -o model.{format}"
+            ));
+        };
+        if let Some(option) = [("--folder", self.folder.is_some()), ("--device", self.device.is_some())]
+            .into_iter()
+            .find_map(|(option, given)| given.then_some(option))
+        {
+            return invalid(format!("`{option}` is for `--format snakemake`"));
         }
-        let mut out =
-            String::from("# The stages of a pgan-pipe pipeline, written by `pgan-pipe export --format snakemake`.\n\n");
-        for (name, value) in [
-            ("PIPELINE", self.pipeline.file.to_string_lossy()),
-            ("STAGES", self.folder.to_string_lossy()),
-            ("CACHE", self.cache.cache.to_string_lossy()),
-            ("DEVICE", self.device.to_string().into()),
-            ("SET", set.into()),
-        ] {
-            let _ = writeln!(out, "{name} = {}", python(&value));
-        }
-        if !included.is_empty() {
-            let _ = writeln!(out, "INCLUDED = [{}]", included.join(", "));
-        }
-        // Braces in a value of `--set` would be Snakemake's own.
-        out.push_str("RUN = \"pgan-pipe run {input.pipeline:q} --cache {CACHE:q} --device {DEVICE} --threads {threads} --quiet{SET}\"\n");
-        out.push_str("GET = \"pgan-pipe cache get {input.pipeline:q} --cache {CACHE:q} --output {output:q}{SET}\"\n");
-        let targets: Vec<&str> = pipeline.stages.iter().map(|declared| &*declared.name).collect();
-        let _ = writeln!(out, "\n\nrule all:\n    default_target: True\n    input:");
-        for name in targets {
-            let _ = writeln!(out, "        STAGES + {},", python(&format!("/{name}")));
-        }
-        for (declared, rule) in pipeline.stages.iter().zip(&rules) {
-            let name = &declared.name;
-            let _ =
-                writeln!(out, "\n\n# {}\nrule {rule}:\n    input:\n        pipeline=PIPELINE,", declared.stage.kind());
-            if !included.is_empty() {
-                out.push_str("        included=INCLUDED,\n");
-            }
-            for source in declared.stage.sources() {
-                let path = pipeline.source(declared, &source);
-                let _ = writeln!(out, "        {}={},", source.field, python(&path.to_string_lossy()));
-            }
-            for (role, references) in inputs(declared) {
-                let folders: Vec<String> = references
-                    .iter()
-                    .map(|reference| format!("STAGES + {}", python(&format!("/{reference}"))))
-                    .collect();
-                let value = if let [one] = &folders[..] { one.clone() } else { format!("[{}]", folders.join(", ")) };
-                let _ = writeln!(out, "        {role}={value},");
-            }
-            let _ = writeln!(out, "    output:\n        directory(STAGES + {})", python(&format!("/{name}")));
-            let resources = declared.execution.resources;
-            let threads = resources.threads.map_or(1, pgan_pipe::value::ThreadCount::get);
-            let _ = writeln!(out, "    threads: {threads}");
-            let memory = resources.memory.map(|memory| format!("mem_mb={}", memory.get().div_ceil(1 << 20)));
-            let gpu = resources.gpu.filter(|gpu| gpu.get() > 0.0).map(|_| "gpu=1".to_owned());
-            let resources: Vec<String> = memory.into_iter().chain(gpu).collect();
-            if !resources.is_empty() {
-                let _ = writeln!(out, "    resources:\n        {}", resources.join(",\n        "));
-            }
-            let stage = quote(name);
-            let _ = writeln!(
-                out,
-                "    shell:\n        RUN + {} + GET + {}",
-                python(&format!(" {stage} && ")),
-                python(&format!(" {stage}"))
-            );
-        }
-        out
+        self.check_output(output)?;
+        let trained = Trained::find(&self.pipeline, stage, &self.cache.store(), "exported")?;
+        let model = StoredModel::load(&trained.artifact).map_err(|error| Failure::new(STAGE, error))?;
+        let origin = Origin { pipeline: trained.pipeline, stage: trained.stage, key: trained.key };
+        let exported = match self.format {
+            Format::Onnx => export::onnx(&model, &origin),
+            _ => export::safetensors(&model, &origin),
+        };
+        let exported = exported.map_err(|error| Failure::new(STAGE, error))?;
+        write_file(output, &exported)?;
+        print(&format!(
+            "wrote the model of `{}` to {}, {}",
+            origin.stage,
+            output.display(),
+            bytes(exported.len() as u64)
+        ))?;
+        Ok(ExitCode::SUCCESS)
     }
-}
 
-/// The stages that fill each role, in order.
-fn inputs(declared: &Declared) -> Vec<(&'static str, Vec<String>)> {
-    let mut inputs: Vec<(&'static str, Vec<String>)> = Vec::new();
-    for port in declared.stage.ports() {
-        match inputs.iter_mut().find(|(role, _)| *role == port.role) {
-            Some((_, references)) => references.push(port.reference.to_owned()),
-            None => inputs.push((port.role, vec![port.reference.to_owned()])),
+    /// Refuses a file that is there, or cannot be, before there is anything to write.
+    fn check_output(&self, output: &Path) -> Result<(), Failure> {
+        let shown = output.display();
+        if output.is_dir() {
+            return Err(Failure::message(IO, format!("cannot write {shown}: it is a folder")));
         }
-    }
-    inputs
-}
-
-/// A name for each rule: Python's identifiers, all different.
-fn rule_names(stages: &[Declared]) -> Vec<String> {
-    let mut taken: HashMap<String, usize> = HashMap::from([("all".to_owned(), 1)]);
-    let mut rules = Vec::with_capacity(stages.len());
-    for declared in stages {
-        let plain: String = declared.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let count = taken.entry(plain.clone()).or_default();
-        *count += 1;
-        rules.push(match *count {
-            1 if !plain.starts_with(|c: char| c.is_ascii_digit()) => plain,
-            count => format!("stage_{plain}_{count}"),
-        });
-    }
-    rules
-}
-
-/// A string of Python.
-fn python(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", c as u32);
+        if !self.force && output.symlink_metadata().is_ok() {
+            return Err(Failure::message(INVALID, format!("{shown} is there already; `--force` replaces it")));
+        }
+        match output.parent() {
+            Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+                let message = format!("cannot write {shown}: there is no folder {}", folder.display());
+                Err(Failure::message(IO, message))
             }
-            c => quoted.push(c),
+            _ => Ok(()),
         }
-    }
-    quoted + "\""
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strings_of_python_are_escaped() {
-        assert_eq!(python("a \"b\" \\ \u{1}"), "\"a \\\"b\\\" \\\\ \\u0001\"");
     }
 }

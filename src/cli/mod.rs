@@ -34,6 +34,7 @@ mod signals;
 mod status;
 mod submit;
 mod text;
+mod trained;
 mod worker;
 
 use failure::Failure;
@@ -86,7 +87,7 @@ enum Verb {
     Diff(diff::Diff),
     /// Draw events from a trained model, in physical units
     Sample(sample::Sample),
-    /// Write the pipeline for another workflow system
+    /// Write a model or the pipeline for other programs
     Export(export::Export),
     /// Put a pipeline with its lock, sources and results into one file
     Pack(pack::Pack),

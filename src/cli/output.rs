@@ -1,6 +1,10 @@
-//! Standard output and standard error.
+//! Standard output, standard error, and files that are asked for.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
 use serde::Serialize;
 
@@ -27,6 +31,16 @@ pub(super) fn print_json<T: Serialize>(values: impl IntoIterator<Item = T>) -> R
 /// Writes a line to standard error; if that is closed, nobody listens.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Writes a file beside the target first: a file of this name is complete.
+pub(super) fn write_file(target: &Path, content: &[u8]) -> Result<(), Failure> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let partial = target.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    fs::write(&partial, content).and_then(|()| fs::rename(&partial, target)).map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        Failure::new(IO, anyhow::Error::from(error).context(format!("cannot write {}", target.display())))
+    })
 }
 
 /// Whether to use colours on standard error.

@@ -10,23 +10,20 @@ use std::{
 
 use clap::Args;
 use pgan_pipe::{
-    data::{DataError, Table, TableWriter},
+    data::{DataError, Table, TableWriter, write_table},
     device::DeviceName,
     model::{Model, ModelError},
-    plan::Plan,
     rng::Streams,
-    stage::{Artifact, ArtifactKind},
-    store::{Record, Store},
     value::EventCount,
 };
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs, one_stage},
+    arguments::{CacheArgs, PipelineArgs},
     condition::{Condition, kept},
-    failure::{CORRUPT, INVALID, IO, STAGE},
-    output::print,
-    show,
+    failure::{INVALID, IO, STAGE},
+    output::{print, write_file},
+    trained::Trained,
 };
 
 const EXAMPLES: &str = "\
@@ -36,6 +33,8 @@ Examples:
   pgan-pipe sample dijet.yaml boosted -n 1e6 -o events.parquet
   pgan-pipe sample dijet.yaml boosted -n 1e5 --where 'jj_M > 1500' -o tail.parquet --seed 7";
 
+/// The most events whose draws are written: they are all in memory.
+const MOST_RECORDED: usize = 1_000_000;
 /// A condition that fewer than one event in so many fulfils is given up.
 const RAREST: usize = 10_000_000;
 
@@ -59,6 +58,9 @@ pub(super) struct Sample {
     /// The same seed gives the same events
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
     seed: u64,
+    /// Also write the random numbers that the events were made of, as safetensors: what to check an exported model with
+    #[arg(long, value_name = "FILE", conflicts_with = "conditions")]
+    draws: Option<PathBuf>,
     /// cpu, libtorch, libtorch-cuda, libtorch-cuda:N or auto
     #[arg(long, default_value_t)]
     device: DeviceName,
@@ -69,29 +71,23 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn run(&self) -> Outcome {
         let extension = self.extension()?;
-        let pipeline = self.pipeline.load()?;
-        let store = self.cache.store();
-        let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])
-            .map_err(|error| Failure::of_plan(&pipeline, error))?;
-        let unknown = || Failure::message(INVALID, format!("there is no stage `{}`", self.stage));
-        let wanted = one_stage(&pipeline, &self.stage)?;
-        let stage = plan.stages.iter().find(|stage| Some(stage.index) == wanted).ok_or_else(unknown)?;
-        let produces = pipeline.stages[stage.index].stage.produces();
-        if !matches!(produces, ArtifactKind::Model | ArtifactKind::FrozenModel | ArtifactKind::Candidate) {
-            let message = format!("the stage `{}` makes {}, which cannot be sampled", self.stage, produces.in_words());
+        if self.draws.is_some() && self.events.get() > MOST_RECORDED {
+            let message = format!("`--draws` holds everything in memory: ask for at most {MOST_RECORDED} events");
             return Err(Failure::message(INVALID, message));
         }
-        let record = show::record(stage, &self.pipeline)?;
-        intact(&store, record)?;
-        let artifact = Artifact::of(record, &store);
-        let model = Model::load(&artifact, self.device).map_err(|error| Failure::new(STAGE, error))?;
+        let trained = Trained::find(&self.pipeline, &self.stage, &self.cache.store(), "sampled")?;
+        let model = Model::load(&trained.artifact, self.device).map_err(|error| Failure::new(STAGE, error))?;
 
         self.check_conditions(&model)?;
 
         // Written beside the target first: a file of this name is complete.
         let name = self.output.file_name().unwrap_or_default().to_string_lossy();
         let partial = self.output.with_file_name(format!(".{name}.{}.partial.{extension}", std::process::id()));
-        let written = self.draw(&model, &partial).and_then(|()| {
+        let drawn = match &self.draws {
+            Some(draws) => self.draw_recorded(&model, &partial, draws),
+            None => self.draw(&model, &partial),
+        };
+        let written = drawn.and_then(|()| {
             let renamed = fs::rename(&partial, &self.output).map_err(anyhow::Error::from);
             renamed.map_err(|error| self.cannot_write(error))
         });
@@ -101,6 +97,19 @@ impl Sample {
         }
         print(&format!("wrote {} events to {}", self.events.get(), self.output.display()))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Draws the events into a file, and writes what they were made of.
+    fn draw_recorded(&self, model: &Model, file: &Path, draws_file: &Path) -> Result<(), Failure> {
+        let failed = |error: ModelError| Failure::new(STAGE, error);
+        let mut rng = Streams::new(self.seed, "sample").stream("events");
+        let (events, draws) = model.sample_with_draws(self.events.get(), &mut rng).map_err(failed)?;
+        let events = model.description().observables.append_to(&events).map_err(|error| failed(error.into()))?;
+        write_table(file, &events).map_err(|error| match error {
+            DataError::Io { source, .. } => self.cannot_write(source.into()),
+            error => self.cannot_write(error.into()),
+        })?;
+        write_file(draws_file, &draws.to_safetensors().map_err(|error| Failure::new(IO, error))?)
     }
 
     /// Draws the events into a file, part by part: one is written while the next is drawn.
@@ -210,13 +219,6 @@ impl From<ModelError> for Halt {
     fn from(error: ModelError) -> Self {
         Self::Model(error)
     }
-}
-
-/// Reads the files of a record in full to see that they are intact.
-pub(super) fn intact(store: &Store, record: &Record) -> Result<(), Failure> {
-    let Some(damage) = store.inspect(record)?.into_iter().next() else { return Ok(()) };
-    let what = if damage.missing { "missing" } else { "corrupted" };
-    Err(Failure::message(CORRUPT, format!("`{}` is {what} in the cache; run the stage again", damage.file)))
 }
 
 fn events(text: &str) -> Result<EventCount, String> {

@@ -277,7 +277,7 @@ impl Coordinates {
             }
             Self::Dijet { means, deviations } => {
                 let order = places(names)?;
-                let signs: Vec<bool> = (0..rows.len() / 7).map(|_| rng.next_u32() >> 31 == 1).collect();
+                let signs = self.signs(rows.len() / 7, rng);
                 let events: Vec<[f32; 7]> = (rows.par_chunks_exact(7).zip(signs))
                     .map(|(row, negative)| {
                         let raw = std::array::from_fn(|i| f64::from(row[i]) * deviations[i] + means[i]);
@@ -287,6 +287,14 @@ impl Coordinates {
                 let columns = order.iter().map(|&place| events.iter().map(|event| event[place]).collect());
                 Table::new(names.to_vec(), columns.collect())
             }
+        }
+    }
+
+    /// The signs that [`decode`](Self::decode) draws for so many events, `true` for negative; none where the coordinates keep all signs.
+    pub(crate) fn signs(&self, events: usize, rng: &mut ChaCha8Rng) -> Vec<bool> {
+        match self {
+            Self::Columns(_) => Vec::new(),
+            Self::Dijet { .. } => (0..events).map(|_| rng.next_u32() >> 31 == 1).collect(),
         }
     }
 

@@ -5,7 +5,7 @@ pub const LEAST: usize = 20;
 /// The lowest shape that the fit tries: the likelihood has no maximum below −1 and no normal law below −1/2.
 const LOWEST: f64 = -0.9;
 /// Below this |ξ| the law is taken for exponential.
-const EXPONENTIAL: f64 = 1e-9;
+pub(crate) const EXPONENTIAL: f64 = 1e-9;
 
 /// P(excess > y) = (1 + ξ y/σ)^(−1/ξ); exp(−y/σ) for ξ = 0.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,13 +2,18 @@
 //!
 //! The same model gives the same bytes: JSON in the order of the structs, tensors sorted by safetensors, no metadata.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
-    Derived, Factor, ModelError, Ratio, StrataFactors, Weights, Window,
+    Derived, Factor, ModelError, Ratio, StrataFactors, Uniform, Weights, Window,
     layer::{Layer, chained},
 };
 use crate::{data::Description, stage::Artifact};
@@ -167,7 +172,35 @@ impl StoredModel {
 
     /// Writes the files of the artifact into a folder.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
-        let header = ModelFile {
+        let json_path = folder.join("model.json");
+        let format = |path: &Path, message: String| ModelError::Format { path: path.to_owned(), message };
+        let json = serde_json::to_vec_pretty(&self.file()).map_err(|error| format(&json_path, error.to_string()))?;
+        write(&json_path, &json)?;
+        let path = folder.join("model.safetensors");
+        let bytes = self.tensors(None).map_err(|error| format(&path, error.to_string()))?;
+        write(&path, &bytes)
+    }
+
+    /// Both files in one: the tensors, and `model.json` with what `beside` holds in the metadata, under `pgan_pipe`.
+    pub fn to_safetensors(&self, mut beside: serde_json::Map<String, Value>) -> Result<Vec<u8>, ModelError> {
+        let failed = |message: String| ModelError::Format { path: "model.safetensors".into(), message };
+        beside.insert("model".into(), serde_json::to_value(self.file()).map_err(|error| failed(error.to_string()))?);
+        let metadata = HashMap::from([("pgan_pipe".to_owned(), Value::Object(beside).to_string())]);
+        self.tensors(Some(metadata)).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Numbers in the longest latent vector of a component.
+    pub fn latent(&self) -> usize {
+        self.components.iter().map(|component| component.generator.inputs()).max().unwrap_or(0)
+    }
+
+    /// What the uniform numbers of an event decide.
+    pub fn uniforms(&self) -> Vec<Uniform> {
+        Uniform::of(&self.description, self.components.len(), !self.ratios.is_empty())
+    }
+
+    fn file(&self) -> ModelFile {
+        ModelFile {
             format: FORMAT,
             components: self
                 .components
@@ -191,12 +224,10 @@ impl StoredModel {
                 })
                 .collect(),
             description: self.description.clone(),
-        };
-        let json_path = folder.join("model.json");
-        let format = |path: &Path, message: String| ModelError::Format { path: path.to_owned(), message };
-        let json = serde_json::to_vec_pretty(&header).map_err(|error| format(&json_path, error.to_string()))?;
-        write(&json_path, &json)?;
+        }
+    }
 
+    fn tensors(&self, metadata: Option<HashMap<String, String>>) -> Result<Vec<u8>, SafeTensorError> {
         let mut tensors = BTreeMap::new();
         for (index, component) in self.components.iter().enumerate() {
             write_weights(&component.generator, &format!("components.{index}"), &mut tensors);
@@ -209,13 +240,10 @@ impl StoredModel {
                 write_weights(&classifier.net, &format!("ratios.{index}"), &mut tensors);
             }
         }
-        let path = folder.join("model.safetensors");
         let views = tensors.iter().map(|(name, (shape, bytes))| {
             TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
         });
-        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| format(&path, error.to_string()))?;
-        let bytes = safetensors::serialize(views, None).map_err(|error| format(&path, error.to_string()))?;
-        write(&path, &bytes)
+        safetensors::serialize(views.collect::<Result<Vec<_>, _>>()?, metadata)
     }
 }
 

@@ -9,8 +9,8 @@ use super::super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs, one_stage},
     output::print,
-    sample::intact,
     show::record,
+    trained::intact,
 };
 
 const EXAMPLES: &str = "\

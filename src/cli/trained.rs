@@ -1,0 +1,58 @@
+//! The model of a stage that has run.
+
+use pgan_pipe::{
+    plan::Plan,
+    stage::{Artifact, ArtifactKind},
+    store::{Record, Store},
+};
+
+use super::{
+    Failure,
+    arguments::{PipelineArgs, one_stage},
+    failure::{CORRUPT, INVALID},
+    show,
+};
+
+/// A model in the cache.
+pub(super) struct Trained {
+    /// The pipeline's name.
+    pub(super) pipeline: String,
+    /// The stage's name.
+    pub(super) stage: String,
+    /// Its cache key.
+    pub(super) key: String,
+    /// Its files, which are intact.
+    pub(super) artifact: Artifact,
+}
+
+impl Trained {
+    /// Looks for the model of a stage; `done` is what would be done with it, as in "sampled".
+    pub(super) fn find(args: &PipelineArgs, name: &str, store: &Store, done: &str) -> Result<Self, Failure> {
+        let pipeline = args.load()?;
+        let plan = Plan::make(&pipeline, store, &[name.to_owned()], &[])
+            .map_err(|error| Failure::of_plan(&pipeline, error))?;
+        let unknown = || Failure::message(INVALID, format!("there is no stage `{name}`"));
+        let wanted = one_stage(&pipeline, name)?;
+        let stage = plan.stages.iter().find(|stage| Some(stage.index) == wanted).ok_or_else(unknown)?;
+        let produces = pipeline.stages[stage.index].stage.produces();
+        if !matches!(produces, ArtifactKind::Model | ArtifactKind::FrozenModel | ArtifactKind::Candidate) {
+            let message = format!("the stage `{name}` makes {}, which cannot be {done}", produces.in_words());
+            return Err(Failure::message(INVALID, message));
+        }
+        let record = show::record(stage, args)?;
+        intact(store, record)?;
+        Ok(Self {
+            pipeline: pipeline.name.clone(),
+            stage: stage.name.clone(),
+            key: record.key.to_string(),
+            artifact: Artifact::of(record, store),
+        })
+    }
+}
+
+/// Reads the files of a record in full to see that they are intact.
+pub(super) fn intact(store: &Store, record: &Record) -> Result<(), Failure> {
+    let Some(damage) = store.inspect(record)?.into_iter().next() else { return Ok(()) };
+    let what = if damage.missing { "missing" } else { "corrupted" };
+    Err(Failure::message(CORRUPT, format!("`{}` is {what} in the cache; run the stage again", damage.file)))
+}
