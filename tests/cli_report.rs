@@ -39,12 +39,12 @@ stages:
 
 fn bench() -> Folder {
     let folder = Folder::new();
-    let mut csv = format!("mass,angle,{HOSTILE}\n");
-    for i in 0..2000 {
-        let share = (f64::from(i) + 0.5) / 2000.0;
-        csv += &format!("{},{},{}\n", share.powf(-0.25), f64::from(i * 37 % 101) / 101.0 - 0.5, f64::from(i * 11 % 97));
-    }
-    fs::write(folder.path("events.csv"), csv).unwrap();
+    let row = |i: i32| {
+        let mass = ((f64::from(i) + 0.5) / 2000.0).powf(-0.25);
+        format!("{mass},{},{}", f64::from(i * 37 % 101) / 101.0 - 0.5, i * 11 % 97)
+    };
+    let rows: Vec<String> = std::iter::once(format!("mass,angle,{HOSTILE}")).chain((0..2000).map(row)).collect();
+    fs::write(folder.path("events.csv"), rows.join("\n")).unwrap();
     fs::write(folder.path("pipeline.yaml"), pipeline()).unwrap();
     folder
 }
