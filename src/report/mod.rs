@@ -1,6 +1,7 @@
-//! What a person reads after a run: tables and plots, made from recorded numbers.
+//! What a person reads after a run: tables, plots and a page, made from recorded numbers.
 //!
-//! Nothing is computed from events here: tables come from a record's metrics, plots from the [`Evaluation`] file.
+//! Nothing is computed from events here: tables come from a record's metrics, plots from the [`Evaluation`] file. [`Report`] brings all of it
+//! together in a page.
 
 pub mod evaluation;
 mod graph;

@@ -58,6 +58,7 @@ fn section(report: &Report<'_>, index: usize, stage: &Stage<'_>) -> Result<Optio
         section id=(anchor) {
             h2 { (declared.name) }
             p.verdict { (prose(&said)) }
+            p.note { "From the stage " a href={ "#stage-" (index) } { (declared.name) } ", key " code { (record.key.short()) } "." }
             div.judged {
                 div { (metrics::table(found, names)) }
                 div.figures.tail { @for figure in figures.tail { (figure) } }
