@@ -1,13 +1,16 @@
 //! A graph under construction, and values in it that formulas are written with.
 //!
-//! [`Value`]s are handles: `(x * 2.0 + y).exp()` appends three nodes. A number beside a value is a constant in double precision;
-//! equal constants are stored once. Nodes are in the order in which they were made, which is topological.
+//! [`Value`]s are handles: `(x * 2.0 + y).exp()` appends three nodes. A number beside a value is a constant in double precision.
+//! What is computed or stored already is not again, so formulas need not share by hand. Nodes are in the order in which they were
+//! made, which is topological.
 
 use std::{
     cell::RefCell,
     collections::HashMap,
     ops::{Add, Div, Mul, Neg, Sub},
 };
+
+use prost::Message;
 
 use super::proto::{
     self, Attribute, AttributeType, DataType, Dimension, Node, Shape, Size, Tensor, TensorType, Type, ValueInfo,
@@ -28,8 +31,10 @@ struct Parts {
     initializers: Vec<Tensor>,
     inputs: Vec<ValueInfo>,
     outputs: Vec<ValueInfo>,
-    /// The constants there are, by their bits.
-    scalars: HashMap<u64, usize>,
+    /// The values that nodes give, by operator, inputs and encoded attributes.
+    computed: HashMap<(String, Vec<usize>, Vec<u8>), usize>,
+    /// The constants, by their encoded tensors without a name.
+    constants: HashMap<Vec<u8>, usize>,
 }
 
 /// What a node gives, an input, or a constant.
@@ -59,29 +64,19 @@ impl Graph {
     /// A tensor of single precision, under a name.
     pub(super) fn floats(&self, name: String, dims: &[usize], values: &[f32]) -> Value<'_> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(Some(name), DataType::Float, dims, bytes)
+        self.initializer(Tensor { name, ..tensor(DataType::Float, dims, bytes) })
     }
 
     /// A tensor of double precision.
     pub(super) fn doubles(&self, dims: &[usize], values: &[f64]) -> Value<'_> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(None, DataType::Double, dims, bytes)
+        self.constant(DataType::Double, dims, bytes)
     }
 
     /// A row of whole numbers.
     pub(super) fn integers(&self, values: &[i64]) -> Value<'_> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(None, DataType::Int64, &[values.len()], bytes)
-    }
-
-    /// A number in double precision.
-    pub(super) fn scalar(&self, value: f64) -> Value<'_> {
-        if let Some(&index) = self.0.borrow().scalars.get(&value.to_bits()) {
-            return Value { graph: self, index };
-        }
-        let constant = self.doubles(&[], &[value]);
-        self.0.borrow_mut().scalars.insert(value.to_bits(), constant.index);
-        constant
+        self.constant(DataType::Int64, &[values.len()], bytes)
     }
 
     /// Values side by side.
@@ -89,10 +84,17 @@ impl Graph {
         self.node("Concat", values, vec![integer("axis", 1)])
     }
 
-    /// Appends a node.
+    /// What a node gives; appended if there is none like it.
     pub(super) fn node<'g>(&'g self, op: &str, inputs: &[Value<'g>], attribute: Vec<Attribute>) -> Value<'g> {
+        let encoded = attribute.iter().flat_map(Message::encode_to_vec).collect();
+        let key = (op.to_owned(), inputs.iter().map(|value| value.index).collect(), encoded);
+        if let Some(&index) = self.0.borrow().computed.get(&key) {
+            return Value { graph: self, index };
+        }
         let output = format!("{}_{}", op.to_ascii_lowercase(), self.0.borrow().nodes.len());
-        self.push(output, op, inputs, attribute)
+        let value = self.push(output, op, inputs, attribute);
+        self.0.borrow_mut().computed.insert(key, value.index);
+        value
     }
 
     fn push<'g>(&'g self, output: String, op: &str, inputs: &[Value<'g>], attribute: Vec<Attribute>) -> Value<'g> {
@@ -116,14 +118,29 @@ impl Graph {
         }
     }
 
-    fn initializer(&self, name: Option<String>, data: DataType, dims: &[usize], raw_data: Vec<u8>) -> Value<'_> {
+    fn constant(&self, data: DataType, dims: &[usize], raw_data: Vec<u8>) -> Value<'_> {
+        let mut tensor = tensor(data, dims, raw_data);
+        let key = tensor.encode_to_vec();
+        if let Some(&index) = self.0.borrow().constants.get(&key) {
+            return Value { graph: self, index };
+        }
+        tensor.name = format!("constant_{}", self.0.borrow().constants.len());
+        let value = self.initializer(tensor);
+        self.0.borrow_mut().constants.insert(key, value.index);
+        value
+    }
+
+    fn initializer(&self, tensor: Tensor) -> Value<'_> {
         let mut parts = self.0.borrow_mut();
-        let name = name.unwrap_or_else(|| format!("constant_{}", parts.initializers.len()));
-        let dims = dims.iter().map(|&size| size as i64).collect();
-        parts.initializers.push(Tensor { dims, data_type: data.into(), name: name.clone(), raw_data });
-        let index = parts.name(name);
+        let index = parts.name(tensor.name.clone());
+        parts.initializers.push(tensor);
         Value { graph: self, index }
     }
+}
+
+fn tensor(data: DataType, dims: &[usize], raw_data: Vec<u8>) -> Tensor {
+    let dims = dims.iter().map(|&size| size as i64).collect();
+    Tensor { dims, data_type: data.into(), name: String::new(), raw_data }
 }
 
 impl Parts {
@@ -248,7 +265,7 @@ impl<'g> Operand<'g> for Value<'g> {
 
 impl<'g> Operand<'g> for f64 {
     fn value(self, graph: &'g Graph) -> Value<'g> {
-        graph.scalar(self)
+        graph.doubles(&[], &[self])
     }
 }
 

@@ -10,8 +10,6 @@ mod normal;
 mod physics;
 mod proto;
 
-use std::collections::BTreeMap;
-
 use prost::Message;
 
 use self::{
@@ -113,19 +111,13 @@ impl<'a, 'g> Candidates<'a, 'g> {
             return Ok(());
         }
         let events = self.decode(None);
-        let mut observables = BTreeMap::new();
         for (index, Component { windows, .. }) in self.model.components.iter().enumerate() {
             let before_end = ends.get(index).copied();
             let from_start = index.checked_sub(1).map(|before| ends[before].not());
             // Another component's event, or one inside.
             let others = [before_end.map(Value::not), from_start.map(Value::not)];
             for window in windows {
-                let value = match observables.get(&window.observable) {
-                    Some(value) => *value,
-                    None => observable(&events, &window.observable)?,
-                };
-                observables.insert(&window.observable, value);
-                let above = value.greater(window.cut);
+                let above = observable(&events, &window.observable)?.greater(window.cut);
                 let holds = if window.side == Side::Above { above } else { above.not() };
                 let holds = others.into_iter().flatten().fold(holds, |holds, other| holds.with("Or", other));
                 self.inside = Some(self.inside.map_or(holds, |inside| inside.with("And", holds)));
@@ -136,12 +128,12 @@ impl<'a, 'g> Candidates<'a, 'g> {
 
     fn symmetrise(&mut self) {
         let width = self.model.description.coordinates.width();
-        let kept = self.graph.floats("kept".into(), &[1, width], &vec![1.0; width]);
         for (set, columns) in self.model.description.symmetries.iter().enumerate() {
             let Some(coin) = self.uniform(Uniform::Symmetry(set)) else { continue };
-            let signs: Vec<f32> = (0..width).map(|index| if columns.contains(&index) { -1.0 } else { 1.0 }).collect();
-            let negated = self.graph.floats(format!("symmetry_{set}"), &[1, width], &signs);
-            self.rows = self.rows * coin.less(0.5).choose(negated, kept);
+            let sign = |column| if columns.contains(&column) { -1.0 } else { 1.0 };
+            let signs: Vec<f32> = (0..width).map(sign).collect();
+            let signs = self.graph.floats(format!("symmetry_{set}"), &[1, width], &signs);
+            self.rows = coin.less(0.5).choose(self.rows * signs, self.rows);
         }
     }
 
@@ -199,3 +191,6 @@ impl<'a, 'g> Candidates<'a, 'g> {
 fn observable<'g>(events: &Events<'_, 'g>, name: &str) -> Result<Value<'g>, ExportError> {
     events.observable(name).ok_or_else(|| ExportError::Observable(name.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub(super) const ERFC: [f64; 24] = [
 fn log_outer(x: Value<'_>) -> Value<'_> {
     let graph = x.graph();
     let x = x.abs() * std::f64::consts::FRAC_1_SQRT_2;
-    let t = graph.scalar(2.0) / (x + 2.0);
+    let t = graph.doubles(&[], &[2.0]) / (x + 2.0);
     let powers: Vec<f64> = (0..ERFC.len()).map(|power| power as f64).collect();
     // [events, 1] to the powers [1, 24], times their coefficients [24, 1].
     let powers = (t * 2.0 - 1.0).with("Pow", graph.doubles(&[1, ERFC.len()], &powers));
