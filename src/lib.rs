@@ -30,5 +30,6 @@ pub mod shell;
 pub mod stage;
 pub mod store;
 pub mod submit;
+pub mod track;
 pub mod train;
 pub mod value;

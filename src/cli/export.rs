@@ -1,4 +1,4 @@
-//! `export`: a model, or the pipeline, for other programs.
+//! `export`: a model, what was recorded, or the pipeline, for other programs.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,16 +22,20 @@ use super::{
 };
 
 mod snakemake;
+mod track;
 
 const HELP: &str = "\
 A model: `onnx` is a graph from random numbers to events in physical units; `safetensors` holds the weights and a description, which
 examples/load_model.py reads. docs/EXPORT.md says how to sample from either. `sample --draws` gives what to check them with.
+
+Curves, metrics and parameters: `tensorboard` writes a folder for each stage that has run, or for those that are named.
 
 The pipeline: each rule of a Snakefile runs one stage by `pgan-pipe run`, which takes from the cache what is there, and puts its files
 into a folder. So the pipeline fits into a larger workflow: other rules take `stages/STAGE`. Paths are as seen from here.
 
 Examples:
   pgan-pipe export pipeline.yaml boosted --format onnx -o boosted.onnx
+  pgan-pipe export pipeline.yaml --format tensorboard -o tensorboard/
   pgan-pipe export pipeline.yaml --format snakemake > Snakefile";
 
 #[derive(Args)]
@@ -39,13 +43,13 @@ Examples:
 pub(super) struct Export {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The stage whose model to write, for `onnx` and `safetensors`
+    /// The stage whose model to write, for `onnx` and `safetensors`; stages whose curves to write, all by default
     #[arg(value_name = "STAGE")]
-    stage: Option<String>,
+    stages: Vec<String>,
     /// What to write
     #[arg(long, value_enum)]
     format: Format,
-    /// The file to write; a Snakefile goes to standard output by default
+    /// The file to write, or the folder for `tensorboard`; a Snakefile goes to standard output by default
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     /// Replace the file if it is there already
@@ -67,6 +71,8 @@ enum Format {
     Onnx,
     /// A model's weights and description
     Safetensors,
+    /// Curves, metrics and parameters as event files
+    Tensorboard,
     /// The pipeline as a Snakefile
     Snakemake,
 }
@@ -76,11 +82,12 @@ impl Export {
         match self.format {
             Format::Snakemake => self.snakefile(),
             Format::Onnx | Format::Safetensors => self.model(),
+            Format::Tensorboard => self.tensorboard(),
         }
     }
 
     fn snakefile(&self) -> Outcome {
-        if let Some(stage) = &self.stage {
+        if let Some(stage) = self.stages.first() {
             let message = format!("a Snakefile is of the whole pipeline: leave `{stage}` out");
             return Err(Failure::message(INVALID, message));
         }
@@ -102,18 +109,13 @@ impl Export {
         let file = self.pipeline.file.display();
         let format = self.format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         let invalid = |message: String| Err(Failure::message(INVALID, message));
-        let (Some(stage), Some(output)) = (&self.stage, &self.output) else {
-            let stage = self.stage.as_deref().unwrap_or("STAGE");
+        let ([stage], Some(output)) = (&*self.stages, &self.output) else {
+            let stage = self.stages.first().map_or("STAGE", String::as_str);
             return invalid(format!(
                 "say which stage's model to write, and where: pgan-pipe export {file} {stage} --format {format} -o model.{format}"
             ));
         };
-        if let Some(option) = [("--folder", self.folder.is_some()), ("--device", self.device.is_some())]
-            .into_iter()
-            .find_map(|(option, given)| given.then_some(option))
-        {
-            return invalid(format!("`{option}` is for `--format snakemake`"));
-        }
+        self.check_options()?;
         self.check_output(output)?;
         let trained = Trained::find(&self.pipeline, stage, &self.cache.store(), "exported")?;
         let model = StoredModel::load(&trained.artifact).map_err(|error| Failure::new(STAGE, error))?;
@@ -131,6 +133,27 @@ impl Export {
             bytes(exported.len() as u64)
         ))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn tensorboard(&self) -> Outcome {
+        self.check_options()?;
+        let Some(folder) = &self.output else {
+            let file = self.pipeline.file.display();
+            let message = format!("say where to write: pgan-pipe export {file} --format tensorboard -o tensorboard");
+            return Err(Failure::message(INVALID, message));
+        };
+        track::tensorboard(&self.pipeline, &self.stages, &self.cache.store(), folder)
+    }
+
+    /// Refuses options that belong to a Snakefile.
+    fn check_options(&self) -> Result<(), Failure> {
+        match [("--folder", self.folder.is_some()), ("--device", self.device.is_some())]
+            .into_iter()
+            .find(|(_, given)| *given)
+        {
+            Some((option, _)) => Err(Failure::message(INVALID, format!("`{option}` is for `--format snakemake`"))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a file that is there, or cannot be, before there is anything to write.
