@@ -28,7 +28,8 @@ const HELP: &str = "\
 A model: `onnx` is a graph from random numbers to events in physical units; `safetensors` holds the weights and a description, which
 examples/load_model.py reads. docs/EXPORT.md says how to sample from either. `sample --draws` gives what to check them with.
 
-Curves, metrics and parameters: `tensorboard` writes a folder for each stage that has run, or for those that are named.
+Curves, metrics and parameters of all stages that have run, or of those that are named: `tensorboard` writes a folder for each;
+`mlflow` sends each to a server, as a run of the experiment that has the pipeline's name, unless it is there.
 
 The pipeline: each rule of a Snakefile runs one stage by `pgan-pipe run`, which takes from the cache what is there, and puts its files
 into a folder. So the pipeline fits into a larger workflow: other rules take `stages/STAGE`. Paths are as seen from here.
@@ -36,6 +37,7 @@ into a folder. So the pipeline fits into a larger workflow: other rules take `st
 Examples:
   pgan-pipe export pipeline.yaml boosted --format onnx -o boosted.onnx
   pgan-pipe export pipeline.yaml --format tensorboard -o tensorboard/
+  pgan-pipe export pipeline.yaml --format mlflow --tracking-uri http://127.0.0.1:5000
   pgan-pipe export pipeline.yaml --format snakemake > Snakefile";
 
 #[derive(Args)]
@@ -61,6 +63,9 @@ pub(super) struct Export {
     /// The device of the rules, for `snakemake`: cpu (the default), libtorch, libtorch-cuda, libtorch-cuda:N or auto
     #[arg(long)]
     device: Option<DeviceName>,
+    /// The MLflow server, for `mlflow`
+    #[arg(long, value_name = "URL", env = "MLFLOW_TRACKING_URI", hide_env_values = true)]
+    tracking_uri: Option<String>,
     #[command(flatten)]
     cache: CacheArgs,
 }
@@ -73,6 +78,8 @@ enum Format {
     Safetensors,
     /// Curves, metrics and parameters as event files
     Tensorboard,
+    /// The same as runs on an MLflow server
+    Mlflow,
     /// The pipeline as a Snakefile
     Snakemake,
 }
@@ -83,6 +90,7 @@ impl Export {
             Format::Snakemake => self.snakefile(),
             Format::Onnx | Format::Safetensors => self.model(),
             Format::Tensorboard => self.tensorboard(),
+            Format::Mlflow => self.mlflow(),
         }
     }
 
@@ -143,6 +151,18 @@ impl Export {
             return Err(Failure::message(INVALID, message));
         };
         track::tensorboard(&self.pipeline, &self.stages, &self.cache.store(), folder)
+    }
+
+    fn mlflow(&self) -> Outcome {
+        self.check_options()?;
+        if self.output.is_some() {
+            return Err(Failure::message(INVALID, "`--format mlflow` writes no file: leave `--output` out"));
+        }
+        let Some(address) = &self.tracking_uri else {
+            let message = "say which MLflow server: `--tracking-uri http://127.0.0.1:5000`, or MLFLOW_TRACKING_URI";
+            return Err(Failure::message(INVALID, message));
+        };
+        track::mlflow(&self.pipeline, &self.stages, &self.cache.store(), address)
     }
 
     /// Refuses options that belong to a Snakefile.

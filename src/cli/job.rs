@@ -11,7 +11,7 @@ use super::{
     arguments::CacheArgs,
     failure::STAGE,
     output::say,
-    progress::{self, Verbosity},
+    progress::{self, Members, Verbosity},
     signals::stop_on,
 };
 
@@ -36,7 +36,7 @@ impl Job {
             threads: self.threads,
             stop: stop_on(&[SIGINT, SIGTERM, SIGUSR1])?,
         };
-        let mut reporter = progress::reporter(Verbosity::Normal, false);
+        let mut reporter = progress::reporter(Verbosity::Normal, false, Members::default());
         match perform(&self.cache.store(), &options, &mut |event| reporter.event(event)).map_err(Failure::from)? {
             Some(summary) if summary.failed.is_empty() => Ok(ExitCode::SUCCESS),
             Some(_) => Ok(ExitCode::from(STAGE)),

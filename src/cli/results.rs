@@ -16,7 +16,7 @@ use pgan_pipe::{
     store::{Record, Store},
 };
 
-use super::{Failure, failure::CORRUPT, output::say};
+use super::{Failure, failure::CORRUPT, output::say, text::count};
 
 /// Shows the evaluations that are done. Plots that cannot be written are said, and are no failure of the run; nothing is drawn from a
 /// file that is not as it was stored.
@@ -54,7 +54,7 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
             say(&format!("\n{name}\n{text}"));
         }
         match written {
-            Ok(paths) if !quiet => paths.iter().for_each(|path| say(&format!("plot: {}", path.display()))),
+            Ok(paths) if !quiet => say(&format!("{} in {}", count(paths.len(), "plot"), folder.display())),
             Ok(_) => {}
             Err(error) => say(&format!("warning: the plots of `{name}` are not written: {error:#}")),
         }

@@ -18,7 +18,7 @@ use super::{
     failure::STAGE,
     output::say,
     plan,
-    progress::{self, Verbosity},
+    progress::{self, Members, Verbosity},
     results,
     signals::stop_on,
 };
@@ -94,7 +94,7 @@ impl Run {
         }
         let pipeline = self.pipeline.load()?;
         let options = self.options()?;
-        let mut reporter = progress::reporter(self.verbosity(), self.json);
+        let mut reporter = progress::reporter(self.verbosity(), self.json, Members::of(&pipeline, &self.targets));
         let summary = run(&pipeline, &store, &options, &mut |event| reporter.event(event));
         drop(reporter);
         let summary = summary.map_err(|error| match error {

@@ -15,6 +15,7 @@ use crate::{
     train::history::{History, HistoryError, Series},
 };
 
+pub mod mlflow;
 pub mod tensorboard;
 
 /// A stage that has run.

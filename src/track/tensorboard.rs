@@ -159,7 +159,21 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tests::tracked, *};
+
+    /// The events of a file whose checksums are right.
+    fn read(mut file: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        while !file.is_empty() {
+            let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+            let record = &file[12..12 + length];
+            assert_eq!(file[8..12], masked(&file[..8]).to_le_bytes());
+            assert_eq!(file[12 + length..16 + length], masked(record).to_le_bytes());
+            events.push(Event::decode(record).unwrap());
+            file = &file[16 + length..];
+        }
+        events
+    }
 
     #[test]
     fn checksums_are_those_of_the_standard() {
@@ -169,6 +183,41 @@ mod tests {
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(&ascending), 0x46dd_794e);
         // The length 24 of the first record of every file that TensorFlow writes.
-        assert_eq!(masked(&24_u64.to_le_bytes()), 0x0cb2_7fa3);
+        assert_eq!(masked(&24_u64.to_le_bytes()), 0x224b_7fa3);
+    }
+
+    #[test]
+    fn an_event_file_holds_the_curves_the_metrics_and_the_parameters() {
+        let tracked = tracked();
+        let bytes = events(&tracked);
+        assert_eq!(bytes, events(&tracked));
+        let events = read(&bytes);
+        assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
+        let mut scalars = Vec::new();
+        let mut others = Vec::new();
+        for event in &events[1..] {
+            for value in &event.summary.as_ref().unwrap().value {
+                match value.scalar {
+                    Some(scalar) => scalars.push((value.tag.as_str(), event.step, scalar)),
+                    None => others.push(value.tag.as_str()),
+                }
+            }
+        }
+        assert_eq!(
+            scalars,
+            [
+                ("ratio/loss", 50, 1.5),
+                ("ratio/held_out", 100, 1.375),
+                ("ratio/loss", 100, 1.25),
+                ("gan/d_loss", 50, 0.75),
+                ("gan/d_loss", 90, 0.5),
+                ("metrics/frozen.tail_w1", 100, 0.25),
+                ("metrics/strata[0].real", 100, 0.5),
+            ]
+        );
+        assert_eq!(others, ["parameters", "provenance", "_hparams_/session_start_info", "_hparams_/session_end_info"]);
+        let about = events[1].encode_to_vec();
+        let holds = |text: &str| about.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(holds("| loss.kind | relativistic |") && holds("| notice | a \\| b |") && holds("hparams"));
     }
 }

@@ -32,8 +32,10 @@ impl Folder {
     /// The program with these arguments, away from the settings of whoever runs the tests.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_pgan-pipe")));
-        let aws = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("AWS_");
-        for name in std::env::vars_os().map(|(name, _)| name).filter(aws) {
+        let setting = |name: &std::ffi::OsString| {
+            ["AWS_", "MLFLOW_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+        };
+        for name in std::env::vars_os().map(|(name, _)| name).filter(setting) {
             command.env_remove(name);
         }
         command

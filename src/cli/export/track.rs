@@ -1,6 +1,6 @@
-//! `export --format tensorboard`: stages that have run as runs of other programs.
+//! `export --format tensorboard` and `mlflow`: stages that have run as runs of other programs.
 
-use std::{fs, path::Path, process::ExitCode, sync::Arc};
+use std::{env, fs, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use pgan_pipe::{
@@ -8,14 +8,18 @@ use pgan_pipe::{
     pipeline::Pipeline,
     plan::{Plan, PlannedStage, StageState},
     store::{Record, Store},
-    track::{Tracked, tensorboard},
+    track::{
+        Tracked,
+        mlflow::{Logged, Login, Server},
+        tensorboard,
+    },
     train::history::History,
 };
 
 use super::super::{
     Failure, Outcome,
     arguments::PipelineArgs,
-    failure::{CORRUPT, IO, STAGE},
+    failure::{CORRUPT, INVALID, IO, REMOTE, STAGE},
     output::{print, say, write_file},
     show,
     text::{count, several},
@@ -34,6 +38,37 @@ pub(super) fn tensorboard(args: &PipelineArgs, stages: &[String], store: &Store,
     let shown = folder.display();
     print(&format!("wrote {} to {shown}; look at them with: tensorboard --logdir {shown}", count(runs.len(), "run")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs of the experiment that has the pipeline's name.
+pub(super) fn mlflow(args: &PipelineArgs, stages: &[String], store: &Store, address: &str) -> Outcome {
+    let login = match (variable("MLFLOW_TRACKING_TOKEN"), variable("MLFLOW_TRACKING_USERNAME")) {
+        (Some(token), _) => Login::Token(token),
+        (None, Some(name)) => Login::Password(name, variable("MLFLOW_TRACKING_PASSWORD")),
+        (None, None) => Login::None,
+    };
+    let server = Server::at(address, login).map_err(|error| {
+        let advice =
+            "start a server with `mlflow server`, and give its address, as in `--tracking-uri http://127.0.0.1:5000`";
+        Failure::message(INVALID, format!("{error}; {advice}"))
+    })?;
+    let runs = runs(args, stages, store)?;
+    let failed = |error| Failure::new(REMOTE, error);
+    let mut new = 0;
+    if let Some(first) = runs.first() {
+        let experiment = server.experiment(&first.pipeline).map_err(failed)?;
+        for run in &runs {
+            new += usize::from(server.log(&experiment, run).map_err(failed)? == Logged::New);
+        }
+        let there = runs.len() - new;
+        print(&format!("{} sent to the experiment `{}`, {there} there before", count(new, "run"), first.pipeline))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A variable of the environment, if it is set to something.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Those of the stages that have run and have something to show; of stages that are named, each must have run.

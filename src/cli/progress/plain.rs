@@ -8,64 +8,76 @@ use std::{
 
 use pgan_pipe::run::{Event, Origin};
 
-use super::{Reporter, Verbosity, failure, finished};
+use super::{Reporter, Verbosity, failure, finished, layout::main_values, pace::Pace};
 use crate::cli::{
     output::say,
     plan::reasons,
-    text::{bytes as in_words, count, number, seconds},
+    text::{bytes as in_words, count, number, seconds, several},
 };
 
 /// Less is pulled in a moment, in bytes.
 const WORTH_A_WORD: u64 = 10_000_000;
 
+/// Between two lines of a stage that runs, at least; with `--verbose`, a fifth of that.
+const EVERY: Duration = Duration::from_secs(10);
+/// And at most.
+const AT_MOST: Duration = Duration::from_mins(10);
+
 pub(super) struct Plain {
     verbosity: Verbosity,
-    pace: BTreeMap<String, Pace>,
+    told: BTreeMap<String, Told>,
+    /// Stages that were cached and are not told yet.
+    cached: Vec<String>,
+    /// How long stages took.
+    times: BTreeMap<String, f64>,
 }
 
-/// When a stage last said something, and where its rate is counted from.
-struct Pace {
-    told: Instant,
-    first: Option<(Instant, u64)>,
+/// When a stage began and when it last said something, and how fast it is.
+struct Told {
+    began: Instant,
+    last: Instant,
+    pace: Pace,
 }
 
 impl Plain {
     pub(super) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, pace: BTreeMap::new() }
+        Self { verbosity, told: BTreeMap::new(), cached: Vec::new(), times: BTreeMap::new() }
     }
 
-    fn say(&self, line: &str) {
+    fn say(&mut self, line: &str) {
+        self.tell_cached();
         if self.verbosity > Verbosity::Quiet {
             say(line);
         }
     }
 
-    /// The line for a step, if it is time for one.
+    /// Says which stages were cached, in a line.
+    fn tell_cached(&mut self) {
+        let cached = std::mem::take(&mut self.cached);
+        if !cached.is_empty() && self.verbosity > Verbosity::Quiet {
+            say(&format!("{} cached: {}", cached.len(), several(&cached)));
+        }
+    }
+
+    /// The line for a step, if it is time for one: the longer a stage runs, the less often.
     fn step(&mut self, stage: &str, step: u64, steps: u64, values: &BTreeMap<String, f64>) -> Option<String> {
-        let interval = Duration::from_secs(if self.verbosity == Verbosity::Verbose { 2 } else { 10 });
+        let verbose = self.verbosity == Verbosity::Verbose;
+        let told = self.told.get_mut(stage)?;
         let now = Instant::now();
-        let pace = self.pace.get_mut(stage)?;
-        let (since, from) = *pace.first.get_or_insert((now, step));
-        if now - pace.told < interval {
+        let pace = told.pace.at(now, step, steps);
+        let pause = ((now - told.began) / 20).clamp(EVERY, AT_MOST) / if verbose { 5 } else { 1 };
+        if now - told.last < pause {
             return None;
         }
-        pace.told = now;
+        told.last = now;
         let mut line = format!("{stage}: step {step} of {steps}");
-        let rate = step.saturating_sub(from) as f64 / (now - since).as_secs_f64();
-        if rate.is_finite() && rate > 0.0 {
-            let left = seconds(steps.saturating_sub(step) as f64 / rate);
-            let _ = write!(line, ", {}/s, {left} left", number(rate.round()));
+        if let Some((rate, left)) = pace {
+            let _ = write!(line, ", {}/s, {} left", number(rate.round()), seconds(left));
         }
-        Some(line + &values_in_words(values))
+        let all = || values.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+        let values: Vec<String> = if verbose { all() } else { main_values(values, false) };
+        Some(values.iter().fold(line, |line, value| format!("{line}, {value}")))
     }
-}
-
-/// `, d_loss 0.69, g_loss 0.7`.
-pub(super) fn values_in_words(values: &BTreeMap<String, f64>) -> String {
-    values.iter().fold(String::new(), |mut line, (name, value)| {
-        let _ = write!(line, ", {name} {}", number(*value));
-        line
-    })
 }
 
 impl Reporter for Plain {
@@ -77,7 +89,8 @@ impl Reporter for Plain {
                     _ => String::new(),
                 };
                 self.say(&format!("{stage}: started{detail}"));
-                self.pace.insert(stage.clone(), Pace { told: Instant::now(), first: None });
+                let now = Instant::now();
+                self.told.insert(stage.clone(), Told { began: now, last: now, pace: Pace::default() });
             }
             Event::StageProgress { stage, step, steps, values } => {
                 if let Some(line) = self.step(stage, *step, *steps, values) {
@@ -89,7 +102,7 @@ impl Reporter for Plain {
                 self.say(&format!("{stage}: goes on from step {step} of {steps}"));
             }
             Event::StageWaiting { stage, holder } => self.say(&format!("{stage}: waiting for {holder}")),
-            Event::StageCached { stage, from: None, .. } => self.say(&format!("{stage}: cached")),
+            Event::StageCached { stage, from: None, .. } => self.cached.push(stage.clone()),
             Event::StageCached { stage, from: Some(Origin::Remote), .. } => self.say(&format!("{stage}: pulled")),
             Event::StagePulling { stage, bytes, .. } if *bytes > WORTH_A_WORD => {
                 self.say(&format!("{stage}: pulling {}", in_words(*bytes)));
@@ -103,10 +116,20 @@ impl Reporter for Plain {
             }
             Event::RemoteTrouble { message } => say(&format!("warning: {message}")),
             Event::StageFinished { stage, seconds: took, .. } => {
+                self.times.insert(stage.clone(), *took);
                 self.say(&format!("{stage}: done in {}", seconds(*took)));
             }
-            Event::StageFailed { .. } => failure(event).iter().for_each(|line| say(line)),
-            Event::RunFinished { .. } => finished(event).iter().for_each(|line| self.say(line)),
+            Event::StageFailed { .. } => {
+                self.tell_cached();
+                if let Some(line) = failure(event) {
+                    say(&line);
+                }
+            }
+            Event::RunFinished { .. } => {
+                if let Some(line) = finished(event, &self.times) {
+                    self.say(&line);
+                }
+            }
         }
     }
 }
