@@ -1,7 +1,8 @@
 //! The devices that a stage can run on, by the names of `--device`.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A tensor device: pure-Rust CPU, libtorch on CPU, or libtorch on a CUDA GPU.
@@ -75,6 +76,25 @@ impl FromStr for DeviceName {
                 .map(|index| Self::LibtorchCuda(Some(index)))
                 .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
         }
+    }
+}
+
+impl JsonSchema for DeviceName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "DeviceName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "enum": ["cpu", "libtorch", "libtorch-cuda", "auto"] },
+                { "type": "string", "pattern": "^libtorch-cuda:[0-9]+$" }
+            ]
+        })
     }
 }
 

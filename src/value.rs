@@ -1,9 +1,31 @@
 //! Numbers that cannot be out of range: a pipeline that holds one is valid there.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+/// What a pipeline's JSON schema says of a number; it stands at the field, whose description says more.
+macro_rules! schema {
+    ($name:ident, $schema:tt) => {
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
 macro_rules! ranged {
-    ($(#[$doc:meta])* $name:ident, $range:literal, $accepts:expr) => {
+    ($(#[$doc:meta])* $name:ident, $range:literal, $accepts:expr, $schema:tt) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
         #[serde(try_from = "f64", into = "f64")]
@@ -30,36 +52,45 @@ macro_rules! ranged {
                 value.0
             }
         }
+
+        schema!($name, $schema);
     };
 }
 
 ranged!(
     /// A number in [0, 1].
-    Probability, "a probability between 0 and 1", |v| (0.0..=1.0).contains(&v)
+    Probability, "a probability between 0 and 1", |v| (0.0..=1.0).contains(&v),
+    { "type": "number", "minimum": 0, "maximum": 1 }
 );
 ranged!(
     /// A share of one GPU in [0, 1]: stages that need a quarter each share one by four.
-    GpuShare, "a share of one GPU from 0 to 1: a stage runs on one GPU at most", |v| (0.0..=1.0).contains(&v)
+    GpuShare, "a share of one GPU from 0 to 1: a stage runs on one GPU at most", |v| (0.0..=1.0).contains(&v),
+    { "type": "number", "minimum": 0, "maximum": 1 }
 );
 ranged!(
     /// A number in (0, 1).
-    OpenProbability, "strictly between 0 and 1", |v| v > 0.0 && v < 1.0
+    OpenProbability, "strictly between 0 and 1", |v| v > 0.0 && v < 1.0,
+    { "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 }
 );
 ranged!(
     /// A number in [0, 1): a decay or a share that must leave something.
-    Fraction, "a fraction from 0 up to, but not including, 1", |v| (0.0..1.0).contains(&v)
+    Fraction, "a fraction from 0 up to, but not including, 1", |v| (0.0..1.0).contains(&v),
+    { "type": "number", "minimum": 0, "exclusiveMaximum": 1 }
 );
 ranged!(
     /// A finite number above 0.
-    Positive, "a finite number above 0", |v| v > 0.0 && v.is_finite()
+    Positive, "a finite number above 0", |v| v > 0.0 && v.is_finite(),
+    { "type": "number", "exclusiveMinimum": 0 }
 );
 ranged!(
     /// A finite number of at least 0.
-    NonNegative, "a finite number of at least 0", |v| v >= 0.0 && v.is_finite()
+    NonNegative, "a finite number of at least 0", |v| v >= 0.0 && v.is_finite(),
+    { "type": "number", "minimum": 0 }
 );
 ranged!(
     /// Any finite number.
-    Finite, "a finite number", f64::is_finite
+    Finite, "a finite number", f64::is_finite,
+    { "type": "number" }
 );
 
 macro_rules! counted {
@@ -92,6 +123,8 @@ macro_rules! counted {
                 value.0 as u64
             }
         }
+
+        schema!($name, { "type": "integer", "minimum": 1, "maximum": $max });
     };
 }
 
@@ -147,6 +180,8 @@ impl TryFrom<u64> for Resamples {
         }
     }
 }
+
+schema!(Resamples, { "type": "integer", "minimum": 0, "maximum": 100_000 });
 
 impl From<Resamples> for u64 {
     fn from(value: Resamples) -> u64 {

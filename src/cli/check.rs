@@ -6,7 +6,13 @@ use clap::Args;
 
 use super::{Outcome, arguments::PipelineArgs, output::print, text::count};
 
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe check pipeline.yaml
+  pgan-pipe check pipeline.yaml --set boosted.mixture.learn=em    would this be valid?";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Check {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
+use pgan_pipe::pipeline::schema;
 
 use super::{
     Failure, Outcome,
@@ -23,12 +24,21 @@ const EVENTS: [(&str, &[u8]); 2] = [
     ("events/test.parquet", include_bytes!("../../examples/dijet/test.parquet")),
 ];
 
+/// The schema beside the pipeline, which editors find by the pipeline's first line.
+const SCHEMA: &str = "pipeline.schema.json";
+
 const NEXT: &str = "  \
   pgan-pipe plan pipeline.yaml               what would run, and why
   pgan-pipe run pipeline.yaml                about a minute on two cores
   pgan-pipe sample pipeline.yaml boosted -n 100000 -o events.parquet";
 
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe init            into this folder
+  pgan-pipe init study      into a new one";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Init {
     /// The folder to write into; it is made if it is not there
     #[arg(value_name = "DIR", default_value = ".")]
@@ -39,11 +49,14 @@ impl Init {
     pub(super) fn run(&self) -> Outcome {
         let pipeline =
             PIPELINE.replace("../examples/dijet/", "events/").replace("pipelines/quickstart.yaml", "pipeline.yaml");
+        let pipeline = format!("# yaml-language-server: $schema={SCHEMA}\n{pipeline}");
+        let schema = format!("{:#}\n", schema::pipeline());
         if self.folder.exists() && !self.folder.is_dir() {
             let message = format!("{} is no folder; name one to write into", self.folder.display());
             return Err(Failure::message(INVALID, message));
         }
-        let files: Vec<(PathBuf, &[u8])> = std::iter::once(("pipeline.yaml", pipeline.as_bytes()))
+        let files: Vec<(PathBuf, &[u8])> = [("pipeline.yaml", pipeline.as_bytes()), (SCHEMA, schema.as_bytes())]
+            .into_iter()
             .chain(EVENTS)
             .map(|(name, bytes)| (self.folder.join(name), bytes))
             .collect();

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod arguments;
 mod cache;
@@ -19,6 +19,7 @@ mod elsewhere;
 mod export;
 mod failure;
 mod graph;
+mod help;
 mod init;
 mod job;
 mod output;
@@ -29,6 +30,7 @@ mod report;
 mod results;
 mod run;
 mod sample;
+mod schema;
 mod show;
 mod signals;
 mod status;
@@ -49,13 +51,14 @@ Examples:
   pgan-pipe plan pipeline.yaml               what would run, and why
   pgan-pipe run pipeline.yaml --set steps=500 boosted
   pgan-pipe sample pipeline.yaml boosted -n 100000 -o events.parquet
+  pgan-pipe schema boost                     the fields of a stage kind
 
 Exit codes: 0 done; 1 a stage failed; 2 invalid usage or pipeline; 3 store or I/O trouble; 4 out of date
 (with --exit-code); 5 corruption found; 6 remote trouble; 130, 143 stopped by a signal.";
 
 /// Declarative pipelines that boost the tails of generative models.
 #[derive(Parser)]
-#[command(name = "pgan-pipe", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "pgan-pipe", version, after_help = EXAMPLES, styles = help::STYLES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -93,6 +96,8 @@ enum Verb {
     Pack(pack::Pack),
     /// Take a pipeline and its results out of a pack
     Unpack(pack::Unpack),
+    /// Print the JSON schema of pipeline files, or the fields of a stage kind
+    Schema(schema::Schema),
     /// List the devices that stages can run on
     Devices(devices::Devices),
     /// Write completions for a shell
@@ -112,7 +117,11 @@ enum Verb {
 
 /// Reads the command line, does it, and gives the exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut command = help::coloured(Cli::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed =
+        matches.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is no reason to complain about help text.
@@ -137,6 +146,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Export(export) => export.run(),
         Verb::Pack(pack) => pack.run(),
         Verb::Unpack(unpack) => unpack.run(),
+        Verb::Schema(schema) => schema.run(),
         Verb::Devices(devices) => devices.run(),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(),
@@ -148,8 +158,6 @@ pub(crate) fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

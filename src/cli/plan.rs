@@ -18,7 +18,15 @@ use super::{
     text::{bytes, columns, several},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe plan pipeline.yaml                        what would run, and why
+  pgan-pipe plan pipeline.yaml --set boosted.steps=3000
+  pgan-pipe plan pipeline.yaml boosted                one stage, with all that it needs
+  pgan-pipe plan pipeline.yaml --exit-code            4 if anything would run, for scripts";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Plan {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -19,7 +19,14 @@ use super::{
     text::{bytes, columns, number, seconds},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe show pipeline.yaml                       what has been made, and how
+  pgan-pipe show pipeline.yaml evaluation            the metrics of one stage
+  pgan-pipe show pipeline.yaml evaluation --json     the same for programs";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Show {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -21,7 +21,13 @@ use super::{
     text::{bytes, columns, several, since},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pgan-pipe status pipeline.yaml                where stages and jobs stand
+  pgan-pipe status pipeline.yaml --exit-code    4 unless every stage is cached, for scripts";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Status {
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -41,17 +42,17 @@ pub const GPD_SHARE: f64 = 0.05;
 pub const QUANTILE_MARGIN: f64 = 1e-6;
 
 /// The coordinates as chosen in a pipeline.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CoordinatesChoice {
-    /// A ready set by name: `dijet`, `standard`.
+    /// A ready set.
     Named(NamedCoordinates),
     /// A map for each column; columns that are not named are standardised.
     Columns(BTreeMap<String, MapChoice>),
 }
 
 /// Ready sets of coordinates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NamedCoordinates {
     /// Standardise each column.
@@ -61,7 +62,7 @@ pub enum NamedCoordinates {
 }
 
 /// The map of one column as chosen in a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MapChoice {
     /// (x − mean) / deviation.

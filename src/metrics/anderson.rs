@@ -1,6 +1,6 @@
 //! The Anderson–Darling test of two samples, which weighs both tails, and its form that weighs the upper tail alone.
 
-use super::{Comparison, Numbers};
+use super::{Comparison, Gives, Numbers};
 
 /// `scipy.stats.anderson_ksamp([a, b], variant="midrank").statistic`: eq. (7) of Scholz and Stephens (1987), less its mean
 /// and over its deviation under one distribution. About 0 ± 1 for two samples of one distribution, whatever their sizes.
@@ -91,6 +91,12 @@ fn ties(a: &[f64], b: &[f64]) -> Option<Vec<Tie>> {
     }
     (ties.len() > 1).then_some(ties)
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("ad.OBSERVABLE", "Anderson–Darling statistic, standardised: about 0 ± 1 for two samples of one distribution"),
+    ("ad_upper.OBSERVABLE", "its form that weighs the upper tail alone, standardised"),
+];
 
 /// `ad.OBSERVABLE` and `ad_upper.OBSERVABLE`.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

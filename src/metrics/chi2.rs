@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-use super::{Binning, Comparison, Numbers, floats};
+use super::{Binning, Comparison, Gives, Numbers, floats};
 
 /// Bins are joined until they hold this many events.
 pub const LEAST: f64 = 10.0;
@@ -144,6 +144,13 @@ pub fn two_sample_weighted_merged(n: &[f64], n_squares: &[f64], m: &[f64], m_squ
     let [n, n_squares, m, m_squares] = [n, n_squares, m, m_squares].map(|sums| regrouped(sums, &groups));
     two_sample_weighted(&n, &n_squares, &m, &m_squares)
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("chi2_ndf.OBSERVABLE", "two-sample χ² per degree of freedom: about 1 for two samples of one distribution"),
+    ("chi2_ndf_mean", "mean of `chi2_ndf` over observables: the bulk"),
+    ("chi2_ndf_precisegan.OBSERVABLE", "χ² per degree of freedom as PreciseGAN has it, with the generated counts for the expectation; of jet pairs only, where every bin with test events has generated ones"),
+];
 
 /// `chi2_ndf.OBSERVABLE` and their mean; of published bins also `chi2_ndf_precisegan.OBSERVABLE`.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

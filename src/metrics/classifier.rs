@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::seq::{SliceRandom, index};
 
 use super::{
-    Comparison, Numbers, Sample,
+    Comparison, Gives, Numbers, Sample,
     gbdt::{Classifier, Config, Labelled},
 };
 use crate::rng::Streams;
@@ -95,6 +95,12 @@ impl<'a> Drawn<'a> {
         Self { events, rows: drawn }
     }
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("auc", "area under the ROC curve on events that the classifier has not seen: ½ where it cannot tell"),
+    ("auc_tail", "the same among the events of the tail"),
+];
 
 /// `auc`, of all observables as features, and `auc_tail` among the events of the tail.
 ///

@@ -1,12 +1,17 @@
 //! Upper quantiles against those of a density that is known.
 
 use super::{
-    Comparison, Numbers,
+    Comparison, Gives, Numbers,
     tail::{QUANTILE_SHARES, quantile},
 };
 
 /// Below this many events above a quantile, the quantile says little.
 const LEAST: f64 = 5.0;
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("truth_quantile_ratio_U", "quantile of x0 that the share U exceeds, over the exact one; U as in `qq_U`"),
+];
 
 /// `truth_quantile_ratio_U`: Q(1 − U) of the sample over F⁻¹(1 − U), where the sample has at least five events above.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

@@ -5,7 +5,7 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::{
-    Comparison, Numbers,
+    Comparison, Gives, Numbers,
     matrix::{Rows, Scale, cholesky, eigenvalues},
 };
 
@@ -145,6 +145,12 @@ fn estimate(real: &Rows, generated: &Rows, rng: &mut impl Rng) -> Option<Estimat
     let values: Vec<f64> = sizes.iter().map(&mut mean).collect();
     extrapolated(&sizes, &values)
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("fpd", "the distance, extrapolated to infinitely many events"),
+    ("fpd_error", "its standard error"),
+];
 
 /// `fpd` and `fpd_error`.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

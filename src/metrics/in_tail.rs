@@ -1,11 +1,18 @@
 //! Every observable among the events of the tail: a generator may have the tail's mass right and all else in it wrong.
 
-use super::{Binning, Comparison, Numbers, chi2, floats, ks};
+use super::{Binning, Comparison, Gives, Numbers, chi2, floats, ks};
 
 /// Most bins of an observable in the tail.
 const BINS: usize = 25;
 /// Real events for each bin of equal share.
 const EVENTS_PER_BIN: usize = 20;
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("in_tail_ks.OBSERVABLE", "Kolmogorov–Smirnov distance among the events of the tail"),
+    ("in_tail_chi2_ndf.OBSERVABLE", "two-sample χ² per degree of freedom among them"),
+    ("in_tail_chi2_ndf_mean", "its mean over observables"),
+];
 
 /// `in_tail_ks.OBSERVABLE`, `in_tail_chi2_ndf.OBSERVABLE` and `in_tail_chi2_ndf_mean`, of the events above the cut.
 ///

@@ -4,7 +4,7 @@
 use rand::Rng;
 
 use super::{
-    Comparison, Numbers,
+    Comparison, Gives, Numbers,
     frechet::Estimate,
     matrix::{Rows, Scale},
     sorted,
@@ -120,6 +120,12 @@ fn estimate(real: &Rows, generated: &Rows, rng: &mut impl Rng) -> Option<Estimat
     };
     median(&(0..BATCHES).map(|_| batch()).collect::<Vec<_>>())
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("kpd", "the distance, the median over batches"),
+    ("kpd_error", "half of the range of the middle 68 % of batches"),
+];
 
 /// `kpd` and `kpd_error`.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

@@ -1,6 +1,6 @@
 //! The Kolmogorov–Smirnov test of two samples, with or without weights.
 
-use super::{Comparison, Numbers, kolmogorov};
+use super::{Comparison, Gives, Numbers, kolmogorov};
 
 /// A distance between two distribution functions and its p-value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +74,11 @@ fn distance(a: &Steps, b: &Steps) -> f64 {
     }
     largest.min(1.0)
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("ks.OBSERVABLE", "largest distance of the two distribution functions, from 0 to 1"),
+];
 
 /// `ks.OBSERVABLE`.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

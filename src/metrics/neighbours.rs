@@ -3,7 +3,7 @@
 use rand::seq::index;
 
 use super::{
-    Comparison, Numbers, Sample,
+    Comparison, Gives, Numbers, Sample,
     matrix::{Rows, Scale},
 };
 
@@ -80,6 +80,14 @@ fn radii(rows: &Rows, columns: &[Vec<f64>], k: usize) -> Vec<f64> {
     };
     (0..rows.len()).map(radius).collect()
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("precision", "share of generated events in a ball around a real one"),
+    ("recall", "share of real events in a ball around a generated one"),
+    ("density", "mean number of balls around real events that a generated one lies in, over what is expected"),
+    ("coverage", "share of real events whose ball holds a generated one"),
+];
 
 /// `precision`, `recall`, `density` and `coverage` at k = 5, of a draw of standardised events.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

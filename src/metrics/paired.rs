@@ -5,6 +5,7 @@
 //! Its interval and Wilcoxon's p stand beside; with five seeds that p cannot be less than 1/16.
 
 use rand::{Rng, RngExt};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -12,7 +13,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 pub const LEVEL: f64 = 0.95;
 
 /// A number that is 0 for a perfect model, or as small as noise lets it be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Wasserstein distance of the tails.

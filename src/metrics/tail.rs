@@ -1,7 +1,7 @@
 //! How much of a sample lies in the tail, and how far up its quantiles reach.
 
 use super::{
-    Comparison, Numbers,
+    Comparison, Gives, Numbers,
     bootstrap::{self, Top},
     chi2,
     comparison::TailBench,
@@ -66,6 +66,19 @@ pub fn quantile_deviation(reference: &[f64], generated: &[f64], u: f64) -> Optio
 fn deviation(real: f64, generated: f64) -> Option<f64> {
     Some(generated / real - 1.0).filter(|deviation| deviation.is_finite())
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("tail_mass_ratio", "share of events above the cut over that of the test events"),
+    ("tail_mass_ratio_sigma", "standard deviation of its log, from the counts"),
+    ("tail_chi2_ndf", "χ² per degree of freedom in bins above the cut, with one more for all events below: the mass counts, too"),
+    ("tail_w1", "Wasserstein-1 distance of the top shares of both samples, on the log where the cut is above 0: a relative shift"),
+    ("tail_w1_low", "lower end of its 95 % bootstrap interval"),
+    ("tail_w1_high", "upper end"),
+    ("qq_U", "quantile that the share U exceeds over that of the test events, less 1; U is 0.01, 0.001 and 0.0001, where ten events exceed it"),
+    ("qq_U_low", "lower end of its 95 % bootstrap interval"),
+    ("qq_U_high", "upper end"),
+];
 
 /// The tail's numbers: mass, the top share's W₁ and the spectrum above the cut, and the deviations of upper quantiles.
 ///

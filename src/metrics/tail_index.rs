@@ -1,6 +1,6 @@
 //! The tail index ξ: how slowly a spectrum falls above a cut. P(x > c·t) ∝ t^(−1/ξ) for ξ > 0; a Gaussian tail has ξ = 0.
 
-use super::{Comparison, Numbers};
+use super::{Comparison, Gives, Numbers};
 use crate::data::pareto::{GeneralisedPareto, LEAST};
 
 /// An index with its asymptotic deviation.
@@ -31,6 +31,14 @@ pub fn generalised_pareto(sample: &[f64], cut: f64) -> Option<TailIndex> {
     let index = GeneralisedPareto::fit(&excesses)?.shape;
     Some(TailIndex { index, sigma: (1.0 + index) / (excesses.len() as f64).sqrt() })
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("tail_index_hill", "ξ by Hill's estimate"),
+    ("tail_index_hill_sigma", "its standard deviation"),
+    ("tail_index_gpd", "ξ of a generalised Pareto law fitted to the excesses"),
+    ("tail_index_gpd_sigma", "its standard deviation"),
+];
 
 /// `tail_index_hill` and `tail_index_gpd` of the sample over the cut, each with `_sigma`; where the observable is positive.
 ///

@@ -85,3 +85,27 @@ fn names_of_metrics_are_distinct() {
     names.dedup();
     assert_eq!(names.len(), METRICS.len());
 }
+
+#[test]
+fn a_metric_gives_what_it_says_and_nothing_else() {
+    let wave = |step: f64, scale: f64| {
+        let value = |i: u32| scale * (1.0 + (f64::from(i) * step).sin()).powi(4);
+        vec![(0..120_000).map(value).collect::<Vec<_>>(), (0..120_000).map(|i| 900.0 + 100.0 * value(i)).collect()]
+    };
+    let found = numbers(&wave(0.7, 1.0), &wave(1.1, 1.01), 1.5);
+    let stands_for = |pattern: &str, name: &str| {
+        let (before, after) =
+            ["OBSERVABLE", "EDGE", "U"].iter().find_map(|any| pattern.split_once(any)).unwrap_or((pattern, ""));
+        let middle = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+        middle.is_some_and(|middle| {
+            (middle.is_empty() == (before == pattern)) && !middle.contains('_') || middle == "jj_M"
+        })
+    };
+    let given: Vec<&str> = METRICS.iter().flat_map(|metric| metric.gives).map(|(name, _)| *name).collect();
+    for name in found.keys() {
+        assert_eq!(given.iter().filter(|pattern| stands_for(pattern, name)).count(), 1, "{name}");
+    }
+    for pattern in given {
+        assert!(found.keys().any(|name| stands_for(pattern, name)), "{pattern}");
+    }
+}

@@ -4,7 +4,7 @@
 //! a luminosity of N/σ, with σ the cross-section of all events of that kind.
 
 use super::{
-    Binning, Comparison, Numbers,
+    Binning, Comparison, Gives, Numbers,
     bootstrap::{self, Top},
     chi2::{self, ChiSquare},
     floats, wasserstein,
@@ -118,6 +118,15 @@ struct Bin {
     variance: f64,
     found: f64,
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("truth_chi2_ndf", "χ² per degree of freedom of the counts above the first edge, with absolute normalisation"),
+    ("truth_ratio.EDGE", "events found from this edge on, over those expected"),
+    ("truth_w1", "Wasserstein-1 distance of the logs over the truth's share above the first edge"),
+    ("truth_w1_low", "lower end of its 95 % bootstrap interval"),
+    ("truth_w1_high", "upper end"),
+];
 
 /// `truth_chi2_ndf`; `truth_w1` with `_low` and `_high`, the sample resampled and the truth not; and `truth_ratio.EDGE`, found
 /// over expected in the joined bin from that edge on.

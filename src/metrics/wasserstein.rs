@@ -1,6 +1,6 @@
 //! Wasserstein-1 distances between two samples: of all events, and of the top share of each.
 
-use super::{Comparison, Numbers, sorted};
+use super::{Comparison, Gives, Numbers, sorted};
 
 /// `W₁ = ∫₀¹ |Q_a(p) − Q_b(p)| dp` in the unit of the values, as `scipy.stats.wasserstein_distance`.
 /// `None` if a sample is empty.
@@ -75,6 +75,11 @@ pub(super) fn from_the_top(
     }
     (done > 0.0).then(|| moved / done)
 }
+
+/// The numbers of this metric.
+pub(super) const GIVES: &[Gives] = &[
+    ("w1.OBSERVABLE", "Wasserstein-1 distance, in the unit of the observable"),
+];
 
 /// `w1.OBSERVABLE`, in its unit.
 pub(super) fn measure(comparison: &Comparison<'_>, numbers: &mut Numbers) {

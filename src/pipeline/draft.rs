@@ -17,7 +17,7 @@ use super::{
 use crate::{stage::Stage, value::ReplicaCount};
 
 /// Keys at the top of a pipeline file.
-const TOP: [&str; 6] = ["name", "seed", "replicas", "include", "params", "stages"];
+pub(super) const TOP: [&str; 6] = ["name", "seed", "replicas", "include", "params", "stages"];
 /// Keys that every stage has beside those of its kind.
 pub(super) const COMMON: [&str; 7] = ["kind", "matrix", "seed", "device", "resources", "retries", "timeout"];
 

@@ -1,7 +1,8 @@
 //! How a stage is run: what may stand in any stage and is no part of its key.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::{diagnostics::Diagnostic, draft::read_entry, node::Node};
@@ -41,14 +42,14 @@ fn field<'de, T: Deserialize<'de>>(stage: &Node, key: &str, mistakes: &mut Vec<D
 }
 
 /// What a stage needs of the machine while it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// The share of a GPU on a CUDA device.
+    /// The share of one GPU that it takes on a CUDA device: stages that need a quarter each share one by four. Absent: the whole.
     pub gpu: Option<GpuShare>,
-    /// Threads.
+    /// CPU threads that it may use. Absent: one for a training, what is free for the rest.
     pub threads: Option<ThreadCount>,
-    /// Memory that is kept free for it.
+    /// Memory that is kept free for it, with its unit: `500MB`, `8GiB`. Data that do not fit are mapped from files.
     pub memory: Option<ByteSize>,
 }
 
@@ -91,6 +92,25 @@ impl FromStr for ByteSize {
         };
         let bytes = number.parse::<f64>().map_err(|_| wrong())? * unit;
         if (1.0..1e18).contains(&bytes) { Ok(Self(bytes as u64)) } else { Err(wrong()) }
+    }
+}
+
+impl JsonSchema for ByteSize {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ByteSize".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "number"],
+            "pattern": "^[0-9.]+ *([kKmMgGtT]?[bB]?|[kKmMgGtT][iI][bB])$",
+            "minimum": 1,
+            "exclusiveMaximum": 1e18
+        })
     }
 }
 
@@ -145,6 +165,20 @@ impl TryFrom<String> for Timeout {
         let time =
             Duration::try_from_secs_f64(number.parse::<f64>().map_err(|_| wrong())? * unit).map_err(|_| wrong())?;
         if time.is_zero() { Err(wrong()) } else { Ok(Self(time)) }
+    }
+}
+
+impl JsonSchema for Timeout {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timeout".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9.]+ *(s|min|h|d)$" })
     }
 }
 

@@ -27,6 +27,7 @@ mod matrix;
 mod mend;
 mod node;
 mod parameters;
+pub mod schema;
 mod stand_in;
 mod yaml;
 

@@ -7,6 +7,7 @@ use std::{
     fs,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,7 +23,8 @@ use crate::{
 /// Resamples of a bootstrap over seeds.
 const RESAMPLES: usize = 100_000;
 
-/// The YAML of an `aggregate` stage.
+/// Brings evaluations of several seeds together, as means with intervals and comparisons paired by seed. `replicas: N` puts it in the
+/// place of each `evaluate` stage.
 ///
 /// A metric's mean over the evaluations has the metric's name; beside it stand `_low` and `_high`, the 95 % interval of the mean
 /// by Student's t, and `_sd`, the deviation of a single evaluation. A metric that some evaluation lacks is left out.
@@ -33,7 +35,13 @@ const RESAMPLES: usize = 100_000;
 /// Wilcoxon's signed-rank test.
 ///
 /// Its histograms are those of the first evaluation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// ```yaml
+/// study:
+///   kind: aggregate
+///   evaluations: [evaluation, evaluation_of_seed_2]
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Aggregate {
     /// The evaluations, one a seed, all of the same models in the same order.
@@ -41,7 +49,8 @@ pub struct Aggregate {
     /// The loss that decides whether the last model beats the first one.
     #[serde(default)]
     pub primary: Loss,
-    /// By how much the mean χ²/NDF of the last model may exceed the first one's, on the log of their ratio.
+    /// By how much the mean χ²/NDF of the last model may exceed the first one's, on the log of their ratio, for the bulk to count
+    /// as no worse.
     #[serde(default = "margin")]
     pub margin: NonNegative,
 }

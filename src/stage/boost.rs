@@ -1,5 +1,6 @@
 //! `boost`: trains the second generator as a component of a mixture with the frozen base.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,17 +23,29 @@ use crate::{
     value::{BatchSize, Fraction, OpenProbability, RoundCount, Steps},
 };
 
-/// The YAML of a `boost` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Trains a second generator G1 as a component of the mixture (1 − q)·G + q·G1 with a frozen base G: G1 is drawn often and weighs
+/// little. Where validation events do not ask for the mixture, the base stands.
+///
+/// ```yaml
+/// boosted:
+///   kind: boost
+///   base: frozen
+///   candidate: tail
+///   data: events
+///   mixture: { learn: moments }
+///   strata: { shares: [0.5, 0.5] }
+///   steps: 5000
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Boost {
     /// The frozen model G.
     pub base: String,
-    /// The second generator G1.
+    /// The second generator G1, pretrained.
     pub candidate: String,
-    /// The dataset.
+    /// The dataset that both are to be like.
     pub data: String,
-    /// The mixture weight q of G1.
+    /// The mixture weight q of G1: how it is found.
     #[serde(default)]
     pub mixture: MixtureConfig,
     /// κ: the share of the fakes drawn from G1.
@@ -41,15 +54,15 @@ pub struct Boost {
     /// The adversarial loss.
     #[serde(default)]
     pub loss: LossConfig,
-    /// Importance sampling of reals.
+    /// Importance sampling of the real events: more of the tail in a batch, with weights. Absent: plain sampling.
     #[serde(default)]
     pub strata: Option<StrataConfig>,
-    /// Generator steps.
+    /// Steps of G1.
     pub steps: Steps,
-    /// Events in a batch.
+    /// Events in a batch, of the real ones and of the mixture's each.
     #[serde(default = "batch")]
     pub batch: BatchSize,
-    /// The optimiser.
+    /// The optimiser of G1 and of the discriminator.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// A proposal of an `invert` stage that G1's latent vectors are drawn from, with weights.

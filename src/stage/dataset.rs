@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
@@ -26,11 +27,22 @@ mod check;
 /// Events are numbered by 32 bits.
 const MAX_EVENTS: usize = u32::MAX as usize;
 
-/// The YAML of a `dataset` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Reads events from a file, or draws them from a known density; splits them into training, validation and test events; and fits
+/// the coordinates in which a generator sees them.
+///
+/// ```yaml
+/// events:
+///   kind: dataset
+///   file: events.csv
+///   features: [pt, eta, mass]
+///   coordinates: { pt: log, mass: log }
+///   tail: { observable: pt, quantile: 0.95 }
+///   split: { validation: 0.1, test: 0.2 }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// Events in a parquet, CSV or npy file; this or `synthetic`.
+    /// Events in a parquet, CSV (with a header) or npy file; this or `synthetic`.
     #[serde(default)]
     pub file: Option<PathBuf>,
     /// Events of a known density; this or `file`.
@@ -39,28 +51,28 @@ pub struct Dataset {
     /// A separate file of test events; then nothing of `file` is kept for testing.
     #[serde(default)]
     pub test_file: Option<PathBuf>,
-    /// Feature columns in order; all numeric columns if absent.
+    /// Feature columns in order. Absent: all numeric columns of the file.
     #[serde(default)]
     pub features: Option<Vec<String>>,
     /// Keeps events inside all of these windows.
     #[serde(default)]
     pub filter: Vec<Window>,
-    /// Keeps at most this many events of the file, the first ones.
+    /// Keeps at most this many events, the first ones. Absent: all.
     #[serde(default)]
     pub limit: Option<EventCount>,
-    /// How columns are encoded for a generator.
+    /// How columns are encoded for a generator: a ready set, or a map for each column.
     #[serde(default = "standard")]
     pub coordinates: CoordinatesChoice,
-    /// Derived observables.
+    /// Derived observables, made of the features.
     #[serde(default)]
     pub observables: Observables,
     /// Sets of columns whose signs may be flipped together without changing the density, or `dijet`.
     #[serde(default)]
     pub symmetries: Symmetries,
-    /// The tail.
+    /// Which events are the tail. Needed by all that boosts.
     #[serde(default)]
     pub tail: Option<TailChoice>,
-    /// Shares kept for validation and test.
+    /// Shares of the events that are kept for validation and for testing.
     #[serde(default)]
     pub split: Split,
 }
@@ -70,7 +82,7 @@ fn standard() -> CoordinatesChoice {
 }
 
 /// Events of a known density, with the columns x0, x1, …; x0 carries the tail (see [`crate::data::synthetic`]).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Synthetic {
     /// The density of x0.
@@ -78,13 +90,13 @@ pub struct Synthetic {
     /// Degrees of freedom of `student_t`.
     #[serde(default)]
     pub degrees: Option<Positive>,
-    /// The tail index of `pareto`.
+    /// The tail index α of `pareto`: P(x0 > x) = x^(−α).
     #[serde(default)]
     pub index: Option<Positive>,
     /// The deviation of ln x0 of `log_normal`; 1 if absent.
     #[serde(default)]
     pub sigma: Option<Positive>,
-    /// Columns; 2 if absent.
+    /// Columns.
     #[serde(default = "two")]
     pub dimensions: Width,
     /// Events to draw.
@@ -96,7 +108,7 @@ fn two() -> Width {
 }
 
 /// Densities of x0 by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Density {
     /// Standard normal.
@@ -122,21 +134,21 @@ impl Synthetic {
 }
 
 /// Keeps events whose observable lies in [above, below).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// A feature or derived observable.
     pub observable: String,
-    /// The lower edge.
+    /// The lower edge, in the unit of the observable; it is inside. Absent: no edge.
     #[serde(default)]
     pub above: Option<Finite>,
-    /// The upper edge.
+    /// The upper edge, in the unit of the observable; it is outside. Absent: no edge.
     #[serde(default)]
     pub below: Option<Finite>,
 }
 
 /// Exact symmetries as chosen.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Symmetries {
     /// A ready set: `dijet` (η → −η of both jets; the sign of φ₂ is drawn on decoding) or `none`.
@@ -146,7 +158,7 @@ pub enum Symmetries {
 }
 
 /// Ready sets of symmetries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NamedSymmetries {
     /// No symmetry.
@@ -187,7 +199,7 @@ impl Default for Symmetries {
 }
 
 /// The tail as chosen: above a value, or above a quantile of the training events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TailChoice {
     /// A feature or derived observable.
@@ -195,16 +207,16 @@ pub struct TailChoice {
     /// The cut, in the observable's unit; this or `quantile`.
     #[serde(default)]
     pub above: Option<Finite>,
-    /// The share of training events below the cut.
+    /// The share of training events below the cut; this or `above`.
     #[serde(default)]
     pub quantile: Option<OpenProbability>,
 }
 
 /// Shares of the file's events, drawn by the stage's seed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
-    /// Kept for choosing by.
+    /// Kept for choosing by: weights of mixtures, when to stop.
     #[serde(default = "tenth")]
     pub validation: Fraction,
     /// Kept for reporting on; 0 with a `test_file`. Absent: 0.2, or 0 with a `test_file`.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use rand::seq::index;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -22,10 +23,10 @@ mod judge;
 mod shape;
 mod truth;
 
-/// The YAML of an `evaluate` stage.
+/// Judges models against test events, each number beside what a perfect model would score.
 ///
 /// Metrics are named `models[i].METRIC[.OBSERVABLE]` and `floor.METRIC[.OBSERVABLE]`: by position, so that the name of a
-/// stage is no part of the result. Whoever shows them puts the names in (`plan::named_metrics`).
+/// stage is no part of the result. Whoever shows them puts the names in.
 ///
 /// The floor is what a perfect model would score: a draw of as many training events as are generated from each model (all of
 /// them, if they are fewer), judged in a model's place.
@@ -35,18 +36,28 @@ mod truth;
 ///
 /// Of synthetic events the density is known: `truth_quantile_ratio_U` is the quantile of x0 that the share U exceeds over the
 /// exact one. Its floor is the ratio of the test events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// ```yaml
+/// evaluation:
+///   kind: evaluate
+///   data: events
+///   models: [frozen, boosted]
+///   metrics: [chi2, tail, in_tail, classifier]
+///   primary: tail_w1
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
     /// The dataset whose test events judge.
     pub data: String,
-    /// The models to judge.
+    /// The models to judge, each beside the others.
     pub models: Vec<String>,
-    /// Events generated from each model; as many as there are test events if absent.
+    /// Events generated from each model. Absent: as many as there are test events.
     #[serde(default)]
     pub events: Option<EventCount>,
-    /// What to measure, by the names of [`METRICS`]; all of it if absent. The classifier costs most.
+    /// What to measure, by the names of the metrics. Absent: all of it. `classifier` costs most.
     #[serde(default)]
+    #[schemars(schema_with = "metric_names")]
     pub metrics: Option<Vec<String>>,
     /// Most events of either sample that the classifier sees, a half of them to train on.
     #[serde(default = "classifier_events")]
@@ -54,7 +65,7 @@ pub struct Evaluate {
     /// Bootstrap samples behind the tail's intervals; 0 for no intervals.
     #[serde(default = "bootstrap")]
     pub bootstrap: Resamples,
-    /// A weighted sample of the truth in the tail.
+    /// A weighted sample of the truth in the tail. Absent: the test events alone judge.
     #[serde(default)]
     pub truth: Option<TruthChoice>,
     /// With `replicas`: the loss that decides whether the last model beats the first one. It is to be named before the result
@@ -65,6 +76,11 @@ pub struct Evaluate {
     /// for the bulk to count as no worse.
     #[serde(default = "margin")]
     pub margin: NonNegative,
+}
+
+fn metric_names(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    json_schema!({ "type": ["array", "null"], "items": { "enum": names } })
 }
 
 /// A tenth.

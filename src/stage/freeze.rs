@@ -1,12 +1,19 @@
 //! `freeze`: fixes a model for good, folding its normalisation into the linear layers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactKind, Context, Metrics, Port, StageError, StageKind};
 use crate::model::{StoredModel, freeze::freeze};
 
-/// The YAML of a `freeze` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Fixes a model for good, its normalisation folded into the linear layers: the base of boosting.
+///
+/// ```yaml
+/// frozen:
+///   kind: freeze
+///   model: base
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Freeze {
     /// The model to freeze.

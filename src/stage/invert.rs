@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -36,26 +37,36 @@ const FIT_VECTORS: usize = 20_000;
 /// Hidden layers of encoder and discriminator.
 const HIDDEN: [usize; 3] = [128, 128, 128];
 
-/// The YAML of an `invert` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Finds the latent vectors that lead to the tail: trains an encoder adversarially on pairs (ALI/BiGAN), encodes the tail's training
+/// events, fits a mixture of Gaussians q_T to them, and makes the proposal h = (1 − α) N(0, I) + α q_T. `train_gan` and `boost` take it
+/// as `proposal`.
+///
+/// ```yaml
+/// latents:
+///   kind: invert
+///   model: base
+///   data: events
+///   steps: 5000
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invert {
     /// The model of one generator that is inverted.
     pub model: String,
     /// The dataset, with its tail.
     pub data: String,
-    /// Steps.
+    /// Training steps of the encoder.
     pub steps: Steps,
-    /// Events in a batch.
+    /// Events in a batch, of the real ones and of the generator's each.
     #[serde(default = "batch")]
     pub batch: BatchSize,
-    /// Importance sampling of reals, with `exact` weights.
+    /// Importance sampling of the real events, with `exact` weights. Absent: plain sampling.
     #[serde(default)]
     pub strata: Option<StrataConfig>,
     /// The adversarial loss.
     #[serde(default)]
     pub loss: LossConfig,
-    /// The optimiser.
+    /// The optimiser of the encoder and of its discriminator.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// Decay of the moving average of the encoder's weights.

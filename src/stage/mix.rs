@@ -1,5 +1,6 @@
 //! `mix`: adds a candidate to a base as it is, with a weight that is given or found; nothing is trained.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,17 +13,27 @@ use super::{
 };
 use crate::value::OpenProbability;
 
-/// The YAML of a `mix` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Adds a second generator G1 to a frozen base G as it is, with a weight that is given or found; nothing is trained. Where validation
+/// events do not ask for the mixture, the base stands.
+///
+/// ```yaml
+/// mixed:
+///   kind: mix
+///   base: frozen
+///   candidate: tail
+///   data: events
+///   mixture: { learn: line_search }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mix {
     /// The frozen model G.
     pub base: String,
-    /// The second generator G1.
+    /// The second generator G1, pretrained.
     pub candidate: String,
-    /// The dataset.
+    /// The dataset that the mixture is to be like.
     pub data: String,
-    /// The mixture weight q of G1: `fixed`, `moments`, `line_search` or `fully_corrective`.
+    /// How the mixture weight q of G1 is found: `fixed`, `moments`, `line_search` or `fully_corrective`, for nothing is trained.
     #[serde(default)]
     pub mixture: MixtureConfig,
     /// When the mixture takes the base's place.

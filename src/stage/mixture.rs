@@ -1,6 +1,7 @@
 //! The weight of a new component in a mixture: how it is asked for, its first and its last value, and whether the mixture is
 //! taken at all. Shared by `boost`, which trains the component first, and `mix`, which takes it as it is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
@@ -12,10 +13,10 @@ pub(super) mod trial;
 const LEAST: f64 = 1e-6;
 
 /// How q is found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MixtureConfig {
-    /// The rule.
+    /// The rule for q.
     #[serde(default)]
     pub learn: Learn,
     /// The first q. Absent: from the tail masses, q₀ = (τ_r − τ_G)/(τ_G1 − τ_G).
@@ -27,10 +28,10 @@ pub struct MixtureConfig {
     /// The largest q that `line_search` tries.
     #[serde(default = "max")]
     pub max: OpenProbability,
-    /// Steps between updates of q.
+    /// Training steps between updates of q.
     #[serde(default = "every")]
     pub every: Steps,
-    /// Share of the steps during which q stays at its first value.
+    /// Share of the training steps, from the start, during which q stays at its first value.
     #[serde(default = "warmup")]
     pub warmup: Fraction,
     /// The rate of `adversarial`, per step, on logit q.
@@ -75,8 +76,8 @@ impl Default for MixtureConfig {
     }
 }
 
-/// The rule for q.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A rule for q.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Learn {
     /// The weight that gives the mixture the tail mass of the training events, at every update and at the end.
@@ -96,7 +97,7 @@ pub enum Learn {
 }
 
 /// When the mixture takes the base's place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Accept {
     /// If its log-tail W₁ on validation events is below the base's.

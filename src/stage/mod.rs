@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -304,7 +305,7 @@ impl StageError {
 pub type Upstream<'a> = BTreeMap<&'a str, Vec<&'a Stage>>;
 
 /// A kind of stage.
-pub trait StageKind: Serialize + DeserializeOwned {
+pub trait StageKind: Serialize + DeserializeOwned + JsonSchema {
     /// Raised whenever the same parameters would give another result: it is part of the cache key.
     const VERSION: u32;
     /// What the stage makes.
@@ -348,16 +349,32 @@ pub trait StageKind: Serialize + DeserializeOwned {
 }
 
 macro_rules! stages {
-    ($($(#[$doc:meta])* $name:literal => $kind:ident in $module:ident),* $(,)?) => {
+    ($(#[doc = $doc:literal] $name:literal => $kind:ident in $module:ident),* $(,)?) => {
         /// A stage of any kind: the parameters, as resolved from the pipeline.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Stage {
-            $($(#[$doc])* $kind($module::$kind),)*
+            $(#[doc = $doc] $kind($module::$kind),)*
         }
 
         impl Stage {
             /// The names that `kind:` takes.
             pub const KINDS: &'static [&'static str] = &[$($name),*];
+
+            /// What stages of this kind do, in a sentence.
+            pub fn summary(kind: &str) -> Option<&'static str> {
+                match kind {
+                    $($name => Some($doc.trim_ascii()),)*
+                    _ => None,
+                }
+            }
+
+            /// The JSON schema of the fields of this kind; `None` if there is no such kind.
+            pub fn schema(kind: &str, generator: &mut SchemaGenerator) -> Option<Schema> {
+                match kind {
+                    $($name => Some($module::$kind::json_schema(generator)),)*
+                    _ => None,
+                }
+            }
 
             /// Reads the stage of this kind; `None` if there is no such kind.
             pub fn deserialize<'de, D: serde::Deserializer<'de>>(kind: &str, from: D) -> Option<Result<Self, D::Error>> {

@@ -1,5 +1,6 @@
 //! `post_stratify`: gives each stratum of the tail observable the mass that it has in the data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,16 +18,24 @@ const EVENTS: usize = 1_000_000;
 /// Events in a stratum, real or of the model, below which its factor would be noise: it is joined with its neighbour.
 const LEAST: usize = 30;
 
-/// The YAML of a `post_stratify` stage.
+/// Gives each stratum of the tail observable the mass that it has in the data.
 ///
 /// The model that comes out makes events of m'(x) ∝ m(x) w(x), w = π_k / m(stratum k) in each stratum, by rejection: they carry no
 /// weights. π_k comes from training and validation events together. Within a stratum nothing changes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// ```yaml
+/// stratified:
+///   kind: post_stratify
+///   model: boosted
+///   data: events
+///   edges: [1000, 1500, 2500]
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostStratify {
-    /// The model.
+    /// The model whose strata are given their masses.
     pub model: String,
-    /// The dataset.
+    /// The dataset whose masses they are.
     pub data: String,
     /// Edges between strata of the tail observable, ascending, in its unit. Absent: the tail's cut.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! `pretrain_tail`: prepares the second generator on the tail, so that boosting does not start stuck.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,20 +26,29 @@ mod reweighted;
 /// Events that the candidate's tail mass is measured on.
 const MASS_EVENTS: usize = 20_000;
 
-/// The YAML of a `pretrain_tail` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Prepares a second generator on the tail, so that boosting does not start stuck.
+///
+/// ```yaml
+/// tail:
+///   kind: pretrain_tail
+///   data: events
+///   like: frozen
+///   method: moment_matching
+///   steps: 2000
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainTail {
     /// The dataset whose tail is learnt.
     pub data: String,
     /// The model whose generator gives the architecture (and, for `copy`, the weights).
     pub like: String,
-    /// How.
+    /// How the second generator is prepared.
     pub method: Method,
     /// The weights that `vae` and `moment_matching` start from.
     #[serde(default)]
     pub start: Start,
-    /// Steps; none for `copy` and `none`.
+    /// Training steps; needed by all methods but `copy` and `none`, which take none.
     #[serde(default)]
     pub steps: Option<Steps>,
     /// Events in a batch.
@@ -50,13 +60,13 @@ pub struct PretrainTail {
     /// The statistic of `moment_matching`.
     #[serde(default)]
     pub moments: Moments,
-    /// β of the KL term of `vae`.
+    /// β, the weight of the KL term of `vae`.
     #[serde(default = "beta")]
     pub beta: NonNegative,
-    /// The mixture weight that the candidate is meant for: β of `adagan`, q of `residual`.
+    /// The mixture weight that the candidate is meant for: β of `adagan`, q of `residual`; needed by these two.
     #[serde(default)]
     pub weight: Option<OpenProbability>,
-    /// Steps of the classifier of `adagan` and `residual`.
+    /// Training steps of the classifier of `adagan` and `residual`.
     #[serde(default = "classifier_steps")]
     pub classifier_steps: Steps,
     /// The adversarial loss of `adagan` and `residual`.
@@ -76,7 +86,7 @@ fn beta() -> NonNegative {
 }
 
 /// How the second generator is pretrained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// A β-VAE on the tail; the decoder becomes the generator.
@@ -100,7 +110,7 @@ impl Method {
 }
 
 /// The weights that pretraining starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// Those of the base, whose events are already those of the data but for the tail.
@@ -111,7 +121,7 @@ pub enum Start {
 }
 
 /// What `moment_matching` compares.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Moments {
     /// MMD² with a mixture of RBF kernels, unbiased.

@@ -1,5 +1,6 @@
 //! `reweight`: multiplies a model's density by a classifier's ratio of real events to the model's own.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,27 +18,36 @@ use crate::{
     value::{BatchSize, EventCount, Fraction, NonNegative, Positive, Steps},
 };
 
-/// The YAML of a `reweight` stage.
+/// Multiplies a model's density by a classifier's ratio of real events to the model's own.
 ///
 /// The model that comes out makes events of m'(x) ∝ m(x) min(w(x), c), w the classifier's estimate of r/m, by rejection: they carry
 /// no weights. A ratio that does not beat "all events are equal" on validation events is declined, and the model stands as it was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// ```yaml
+/// reweighted:
+///   kind: reweight
+///   model: boosted
+///   data: events
+///   strata: { shares: [0.5, 0.5] }
+///   steps: 3000
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reweight {
-    /// The model.
+    /// The model whose density is multiplied.
     pub model: String,
-    /// The dataset.
+    /// The dataset that it is to be like.
     pub data: String,
     /// The classifier's net and the derived observables that it sees.
     #[serde(default)]
     pub classifier: DiscriminatorConfig,
-    /// Importance sampling of both real events and the model's.
+    /// Importance sampling of the real events and of the model's, with `exact` weights. Absent: plain sampling.
     #[serde(default)]
     pub strata: Option<StrataConfig>,
     /// γ of a zero-centred gradient penalty, which smooths the ratio.
     #[serde(default = "no_penalty")]
     pub penalty: NonNegative,
-    /// Steps.
+    /// Training steps of the classifier.
     pub steps: Steps,
     /// Events of each side in a batch.
     #[serde(default = "batch")]
@@ -45,7 +55,7 @@ pub struct Reweight {
     /// Events of the model that the classifier learns from. Absent: four times the training events.
     #[serde(default)]
     pub pool: Option<EventCount>,
-    /// The optimiser.
+    /// The optimiser of the classifier.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// Decay of the moving average of the classifier's weights.

@@ -4,6 +4,7 @@
 //! component that lie on the wrong side are drawn again, so its weight is its old one times the share of its events that lie
 //! on the right side.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,8 +17,17 @@ const SHARE_EVENTS: usize = 50_000;
 /// A component with less than this share of its events on the right side is left out.
 const LEAST_SHARE: f64 = 2e-3;
 
-/// The YAML of a `splice` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Joins events of one model below the tail's cut and of another above it (DijetGAN's way with the tail: a GAN of its own), with the
+/// data's tail mass for the weight of the upper part.
+///
+/// ```yaml
+/// spliced:
+///   kind: splice
+///   bulk: frozen
+///   tail: tail_gan
+///   data: events
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Splice {
     /// The model below the cut.

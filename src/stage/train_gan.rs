@@ -1,5 +1,6 @@
 //! `train_gan`: trains the base generator and its discriminator.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,16 +20,27 @@ use crate::{
     value::{BatchSize, Fraction, Steps},
 };
 
-/// The YAML of a `train_gan` stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Trains a generator and its discriminator, the classical way or with importance sampling of the tail on either side.
+///
+/// ```yaml
+/// base:
+///   kind: train_gan
+///   data: events
+///   generator: { layers: [128, 128, 128, 128], latent: 16 }
+///   discriminator: { layers: [128, 128, 128, 128] }
+///   loss: { kind: relativistic, r1: 0.1, r2: 0.1 }
+///   strata: { shares: [0.5, 0.5] }
+///   steps: 20000
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainGan {
-    /// The dataset.
+    /// The dataset that is learnt.
     pub data: String,
     /// A model of one generator to go on from, with its discriminator. Nets that are given beside it must be its own.
     #[serde(default)]
     pub start: Option<String>,
-    /// Trains on this part of the data only: `tail` or `bulk`.
+    /// Trains on this part of the data only. Absent: on all of it.
     #[serde(default)]
     pub region: Option<Region>,
     /// The generator's nets.
@@ -40,15 +52,15 @@ pub struct TrainGan {
     /// The adversarial loss.
     #[serde(default)]
     pub loss: LossConfig,
-    /// Importance sampling of reals.
+    /// Importance sampling of the real events: more of the tail in a batch, with weights. Absent: plain sampling.
     #[serde(default)]
     pub strata: Option<StrataConfig>,
     /// Generator steps.
     pub steps: Steps,
-    /// Events in a batch.
+    /// Events in a batch, of the real ones and of the generator's each.
     #[serde(default = "batch")]
     pub batch: BatchSize,
-    /// The generator's and the discriminator's optimiser.
+    /// The optimiser of the generator and of the discriminator.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// A proposal of an `invert` stage that the generator's latent vectors are drawn from, with weights.

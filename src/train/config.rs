@@ -1,11 +1,12 @@
 //! Training options as they stand in a pipeline, shared by the stages that train.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::value::{Fraction, NonNegative, OpenProbability, Positive, Probability, Width};
 
 /// A generator's architecture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeneratorConfig {
     /// The family of nets.
@@ -14,13 +15,13 @@ pub struct GeneratorConfig {
     /// Widths of the hidden layers, for `mlp`.
     #[serde(default = "hidden")]
     pub layers: Vec<Width>,
-    /// Numbers in the latent vector.
+    /// Numbers in the latent vector, drawn from N(0, 1).
     #[serde(default = "latent")]
     pub latent: Width,
 }
 
 /// A discriminator's architecture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiscriminatorConfig {
     /// The family of nets.
@@ -32,13 +33,13 @@ pub struct DiscriminatorConfig {
     /// Derived observables that it sees beside the coordinates.
     #[serde(default)]
     pub observables: Vec<String>,
-    /// Share of the last hidden layer dropped in training (PreciseGAN nets; 0 with `wgan_gp`).
+    /// Share of the last hidden layer dropped in training, for PreciseGAN's nets; must be 0 with `wgan_gp`.
     #[serde(default = "zero_fraction")]
     pub dropout: Fraction,
 }
 
 /// A family of nets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
     /// Fully connected layers with leaky ReLU (slope 0.2), linear output.
@@ -51,28 +52,28 @@ pub enum Architecture {
 }
 
 /// The adversarial loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
     /// Which loss.
     #[serde(default)]
     pub kind: LossKind,
-    /// γ of the zero-centred gradient penalty on reals, γ/2 E|∇D|².
+    /// γ of the zero-centred gradient penalty on reals, γ/2 E|∇D|². Absent: 0.1, and 0 with `wgan_gp`.
     #[serde(default)]
     pub r1: Option<NonNegative>,
-    /// γ of the zero-centred gradient penalty on fakes.
+    /// γ of the zero-centred gradient penalty on fakes. Absent: 0.1 with `relativistic`, else 0.
     #[serde(default)]
     pub r2: Option<NonNegative>,
-    /// λ of the WGAN gradient penalty.
+    /// λ of the gradient penalty of `wgan_gp`, λ E(|∇D| − 1)². Absent: 10.
     #[serde(default)]
     pub penalty: Option<NonNegative>,
-    /// Discriminator steps for each generator step.
+    /// Discriminator steps for each generator step. Absent: 1, and 5 with `wgan_gp`.
     #[serde(default)]
     pub critic_steps: Option<Width>,
 }
 
 /// Which adversarial loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {
     /// Pairs of a real and a fake, with R1 and R2 (0.1 each by default).
@@ -85,13 +86,13 @@ pub enum LossKind {
 }
 
 /// Importance sampling of real examples by strata of the tail observable.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StrataConfig {
-    /// Edges between strata, ascending, in the observable's unit. Absent: the tail's cut.
+    /// Edges between strata of the tail observable, ascending, in its unit. Absent: the tail's cut.
     #[serde(default)]
     pub edges: Vec<Positive>,
-    /// Share of each batch drawn from each stratum; sums to 1.
+    /// Share of each batch drawn from each stratum, from below; one more than edges, and they sum to 1.
     pub shares: Vec<OpenProbability>,
     /// How the oversampling is compensated.
     #[serde(default)]
@@ -109,7 +110,7 @@ impl StrataConfig {
 }
 
 /// How oversampled strata are weighted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
     /// w = π/ρ: the expected loss is that of plain sampling, with less noise in the tail.
@@ -123,7 +124,7 @@ pub enum Weights {
 }
 
 /// How a generator's latent vectors are drawn, if not from N(0, I).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LatentsConfig {
     /// The rule.
@@ -137,7 +138,7 @@ pub struct LatentsConfig {
 }
 
 /// A rule for latent vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LatentMethod {
     /// More of those that lead to the tail, by a pool that is sorted by where the generator sends it, with weights.
@@ -145,7 +146,7 @@ pub enum LatentMethod {
 }
 
 /// A part of the data by its tail observable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Region {
     /// Events above the tail's cut.
@@ -155,13 +156,13 @@ pub enum Region {
 }
 
 /// An optimiser.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// Which rule.
     #[serde(default)]
     pub kind: OptimizerKind,
-    /// Learning rate.
+    /// Learning rate, per step.
     #[serde(default = "rate")]
     pub rate: Positive,
     /// Decay of the first moment (Adam) or momentum (SGD, RMSprop).
@@ -170,13 +171,13 @@ pub struct OptimizerConfig {
     /// Decay of the second moment (Adam, RMSprop).
     #[serde(default = "beta2")]
     pub beta2: Fraction,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment (Adam, RMSprop).
     #[serde(default = "epsilon")]
     pub epsilon: Positive,
     /// How the rate changes over the steps.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Steps over which the rate rises from 0.
+    /// Steps over which the rate rises from 0 at the start.
     #[serde(default)]
     pub warmup: u64,
     /// The rate at the end, as a share of the rate (cosine and linear).
@@ -185,7 +186,7 @@ pub struct OptimizerConfig {
 }
 
 /// An optimiser's rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
     /// Adam (Kingma & Ba 2015), bias-corrected.
@@ -198,7 +199,7 @@ pub enum OptimizerKind {
 }
 
 /// How a learning rate changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// Half a cosine, from the rate down to `final_share` of it.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Problem, StageError, Upstream};
@@ -20,7 +21,7 @@ pub(super) const FIELD: &str = "truth.file";
 /// `truth_chi2_ndf` is the χ² of the counts above the first edge against its expectation, with absolute normalisation: N events
 /// stand for a luminosity of N over the cross-section of all events. `truth_w1` is W₁ of the logs over the truth's share above
 /// the first edge, `truth_ratio.EDGE` found over expected from an edge on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TruthChoice {
     /// Weighted events in a parquet, CSV or npy file. They need only cover what lies above the first edge.
@@ -29,10 +30,10 @@ pub struct TruthChoice {
     pub observable: String,
     /// The column of weights, in the unit of the cross-section.
     pub weight: String,
-    /// Ascending edges of bins; the last bin also takes what lies above. Bins are joined from the top until ten events are
+    /// Ascending edges of bins, in the unit of the observable; the last bin also takes what lies above. Bins are joined from the top until ten events are
     /// expected.
     pub edges: Vec<Finite>,
-    /// The cross-section of all events of this kind, those below the first edge too.
+    /// The cross-section of all events of this kind, those below the first edge too, in the unit of the weights.
     pub cross_section: Positive,
     /// The relative error of the cross-section.
     #[serde(default = "exact")]
