@@ -81,7 +81,7 @@ fn standard() -> CoordinatesChoice {
     CoordinatesChoice::Named(NamedCoordinates::Standard)
 }
 
-/// Events of a known density, with the columns x0, x1, …; x0 carries the tail (see [`crate::data::synthetic`]).
+/// Events of a known density, with the columns x0, x1, …; x0 carries the tail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Synthetic {
