@@ -34,15 +34,14 @@ mod tests {
 
     use super::{super::Cli, *};
 
-    /// The commands in the help of a verb: lines that begin with the program, up to what is said of them or done with their output.
+    /// The commands in the help of a verb: lines that begin with the program, up to what is said of them.
     fn examples(command: &Command) -> Vec<String> {
         let below = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let lines = below.lines().filter_map(|line| line.trim().strip_prefix("pgan-pipe "));
-        let ends = ["  ", " > ", " && "];
-        lines.map(|line| ends.iter().fold(line, |line, end| line.split(end).next().unwrap()).to_owned()).collect()
+        lines.map(|line| line.split("  ").next().unwrap().to_owned()).collect()
     }
 
-    /// The words of a command; only quotes around a whole word are known.
+    /// The words of a command, up to what is done with its output or after it; only quotes around a whole word are known.
     fn words(command: &str) -> Vec<String> {
         let mut words = vec![String::new()];
         let mut quoted = false;
@@ -53,7 +52,7 @@ mod tests {
                 c => words.last_mut().unwrap().push(c),
             }
         }
-        words
+        words.into_iter().take_while(|word| word != ">" && word != "&&").collect()
     }
 
     fn leaves(command: &Command) -> Vec<&Command> {

@@ -29,7 +29,9 @@ pub fn pipeline() -> Value {
     let mut definitions = generator.take_definitions(true);
     definitions.extend(kinds.into_iter().map(|(kind, schema)| (kind.to_owned(), schema)));
     definitions.values_mut().chain([&mut common, &mut top]).for_each(loosen);
-    top["properties"]["include"] = include();
+    for (key, schema) in unreferenced() {
+        top["properties"][key] = schema;
+    }
     for kind in Stage::KINDS {
         let shared = common["properties"].as_object().into_iter().flat_map(Map::keys);
         let shared =
@@ -140,29 +142,33 @@ fn top(generator: &mut SchemaGenerator) -> Value {
                 generator,
                 "With how many seeds all that is trained is trained, on the same data; evaluations become means over them. Absent: 1.",
             ),
-            "params": {
-                "type": ["object", "null"],
-                "description": "Values with names, for `${params.NAME}`; `--set NAME=VALUE` replaces them."
-            },
-            "stages": {
-                "type": "object",
-                "description": "The stages by name.",
-                "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,99}$" },
-                "additionalProperties": { "$ref": format!("{DEFINITIONS}stage") }
-            }
         },
         "additionalProperties": false,
-        "anyOf": [{ "required": ["stages"] }, { "required": ["include"] }]
+        "anyOf": [
+            { "required": ["stages"], "properties": { "stages": { "minProperties": 1 } } },
+            { "required": ["include"] }
+        ]
     })
 }
 
-/// Files to include: no parameter can stand there.
-fn include() -> Value {
+/// What stands at the top and cannot be a parameter as a whole.
+fn unreferenced() -> [(&'static str, Value); 3] {
     let file = json!({ "type": "string", "pattern": r"^(?!.*\$\{).+$" });
-    json!({
+    let include = json!({
         "description": "Other files whose `params` and `stages` come in, relative to this one.",
         "anyOf": [file, { "type": "array", "items": file }]
-    })
+    });
+    let params = json!({
+        "type": ["object", "null"],
+        "description": "Values with names, for `${params.NAME}`; `--set NAME=VALUE` replaces them."
+    });
+    let stages = json!({
+        "type": "object",
+        "description": "The stages by name.",
+        "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,99}$" },
+        "additionalProperties": { "anyOf": [{ "$ref": format!("{DEFINITIONS}stage") }, reference()] }
+    });
+    [("include", include), ("params", params), ("stages", stages)]
 }
 
 /// A stage: its kind decides on its fields.
