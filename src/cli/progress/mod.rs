@@ -58,9 +58,9 @@ impl Members {
         self.0.get(stage).copied().unwrap_or_default()
     }
 
-    /// The width of the longest name, if that is not too long.
+    /// The width of the longest name, if that is known and not too long.
     fn name_width(&self) -> usize {
-        self.0.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(32)
+        self.0.keys().map(|name| name.chars().count()).max().map_or(24, |width| width.min(32))
     }
 }
 
