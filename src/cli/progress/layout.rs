@@ -85,7 +85,7 @@ fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if (1e-3..1e3).contains(&size) => {
-            format!("{value:.*}", 2 - size.log10().floor().clamp(-3.0, 2.0) as i32 as usize)
+            format!("{value:.*}", (2.0 - size.log10().floor()).clamp(0.0, 5.0) as usize)
         }
         _ => format!("{value:.1e}"),
     }
@@ -108,7 +108,14 @@ mod tests {
         for (line, width) in lines.iter().zip([120, 100, 80, 60, 40, 99]) {
             assert!(measure_text_width(line) <= width, "{line}");
         }
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        boosted     ━━━━━━━─────────────────  1250/4000  146/s  19 s left  D 0.695  G 12.3  q 0.00457
+        boosted     ━━━━━━━─────────────────  1250/4000  146/s  19 s left  D 0.695  G 12.3  q 0.00457
+        boosted     ━━━────────  1250/4000  146/s  19 s left  D 0.695  G 12.3  q 0.00457
+        boosted     ━━━───────  1250/4000  146/s  19 s left  D 0.695
+        boosted     1250/4000  19 s left
+        boosted     1250/4000  19 s left
+        ");
     }
 
     #[test]

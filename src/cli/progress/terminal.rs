@@ -146,7 +146,7 @@ impl Terminal {
         let Some(running) = self.running.get_mut(stage) else { return };
         if !running.trains {
             running.trains = true;
-            running.bar.set_style(style("{spinner} {msg}"));
+            running.bar.set_style(style("{spinner} {wide_msg}"));
         }
         let pace = running.pace.at(Instant::now(), step, steps);
         let training = Training { name: stage, step, steps, pace, values };
