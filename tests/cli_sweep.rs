@@ -72,7 +72,9 @@ fn a_sweep_is_cached_point_by_point_and_shares_with_plain_stages() {
     let last = run(&folder, &["sweep.yaml", "--locked", "--force", "frozen"]);
     assert_eq!((count(&last["cached"]), count(&last["ran"])), (10, 8), "{last}");
 
-    let table = String::from_utf8(folder.run(&["run", "sweep.yaml"]).stderr).unwrap();
+    let said = String::from_utf8(folder.run(&["run", "sweep.yaml"]).stderr).unwrap();
+    let (cached, table) = said.split_once("\nevaluation\n").unwrap();
+    assert!(cached.starts_with("cached: events, base@lr=0.001,width=4, … evaluation (18 in all)\n"), "{cached}");
     assert!(table.contains("frozen@lr=0.001,width=16") && !table.contains('…'), "{table}");
     assert!(folder.path("results/sweep/evaluation/x0.svg").exists());
 

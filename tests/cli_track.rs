@@ -68,8 +68,9 @@ fn curves_that_are_corrupted_are_not_shown() {
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     let digest = record["outputs"]["history.json"]["digest"].as_str().unwrap();
     let object = folder.path(&format!("cache/v1/objects/{}/{}", &digest[..2], &digest[2..]));
+    let altered = fs::read_to_string(&object).unwrap().replace("\"stride\":50", "\"stride\":51");
     fs::remove_file(&object).unwrap();
-    fs::write(&object, "{}").unwrap();
+    fs::write(&object, altered).unwrap();
     assert!(error(&folder, 5, &["tensorboard", "-o", "tb"]).contains("the curves of `base` are missing or corrupted"));
 }
 

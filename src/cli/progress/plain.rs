@@ -55,7 +55,7 @@ impl Plain {
     fn tell_cached(&mut self) {
         let cached = std::mem::take(&mut self.cached);
         if !cached.is_empty() && self.verbosity > Verbosity::Quiet {
-            say(&format!("{} cached: {}", cached.len(), several(&cached)));
+            say(&format!("cached: {}", several(&cached)));
         }
     }
 

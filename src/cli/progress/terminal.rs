@@ -106,7 +106,7 @@ impl Terminal {
     fn tell_cached(&mut self) {
         if !self.cached.is_empty() {
             let cached = std::mem::take(&mut self.cached);
-            let text = format!("· {} cached: {}", cached.len(), several(&cached));
+            let text = format!("· cached: {}", several(&cached));
             self.print(&paint(&text, DIM, self.color));
         }
     }
