@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import safe_open
 
 DIJET = ["ljet1_pt", "ljet1_eta", "ljet1_M", "ljet2_pt", "ljet2_eta", "ljet2_phi", "ljet2_M"]
-BATCH = 4096
+BATCH = 1024
 SINGLE = np.finfo(np.float32)
 
 

@@ -12,7 +12,7 @@ const PIPELINE: &str = "\
 name: p
 seed: 3
 stages:
-  events: { kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 2, events: 400 } }
+  events: { kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 2, events: 400 }, tail: { observable: x0, quantile: 0.9 } }
   base: { kind: train_gan, data: events, generator: { layers: [8], latent: 4 }, discriminator: { layers: [8] }, steps: 3, batch: 16 }
   frozen: { kind: freeze, model: base }
   mixed: { kind: mix, base: frozen, candidate: fresh, data: events, accept: always, mixture: { learn: fixed, initial: 0.4 } }
