@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{
+    collections::BTreeMap,
     env,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicUsize},
@@ -48,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         device: DeviceName::default(),
         worker,
         lock: None,
+        known: BTreeMap::new(),
         sharing: None,
         checkpoint_every: std::time::Duration::from_secs(10),
         stop: Arc::new(AtomicUsize::new(0)),

@@ -117,3 +117,76 @@ fn what_cannot_be_packed_or_unpacked_says_why() {
     folder.print(&["unpack", "shared.pgan", "--force"]);
     assert_eq!(fs::read_to_string(folder.path("shared/pipeline.yaml")).unwrap(), PIPELINE);
 }
+
+/// A folder with a pack of the study and a pipeline that includes it.
+fn including(text: &str) -> (Folder, Folder) {
+    let (made, folder) = (bench(), Folder::new());
+    made.print(&["run", "study/pipeline.yaml", "-q"]);
+    made.print(&["pack", "study/pipeline.yaml", "-o", folder.path("study.pgan").to_str().unwrap()]);
+    fs::write(folder.path("top.yaml"), text).unwrap();
+    (made, folder)
+}
+
+const TOP: &str = "include: study.pgan\nstages:\n  again: { kind: freeze, model: base }\n";
+
+#[test]
+fn a_pack_is_included_for_its_texts_and_its_sources_are_known_by_what_they_are() {
+    let (made, folder) = including(TOP);
+    let cache = made.path("cache");
+    let finished = finished(&folder, &["top.yaml", "--cache", cache.to_str().unwrap()]);
+    assert_eq!(finished["cached"].as_array().unwrap().len(), 4, "{finished}");
+    assert!(!folder.path("study.pgan").is_dir() && !folder.path("cache").exists());
+
+    let output = folder.run(&["run", "top.yaml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("`data/events.csv` is in the pack study.pgan, which is included for its texts alone"),
+        "{said}"
+    );
+    assert!(said.contains("study.pgan/parts/data.yaml:3:") && said.contains("`pgan-pipe unpack study.pgan`"), "{said}");
+}
+
+#[test]
+fn a_pipeline_that_includes_a_pack_is_packed_with_it() {
+    let (made, folder) = including(TOP);
+    let cache = made.path("cache");
+    let cache = ["--cache", cache.to_str().unwrap()];
+    let pack = |to: &str| folder.print(&[&["pack", "top.yaml", "-o", to], &cache[..]].concat());
+    let said = pack("one.pgan");
+    assert!(said.contains("3 files"), "{said}");
+    pack("two.pgan");
+    assert!(fs::read(folder.path("one.pgan")).unwrap() == fs::read(folder.path("two.pgan")).unwrap());
+    let elsewhere = Folder::new();
+    fs::copy(folder.path("one.pgan"), elsewhere.path("one.pgan")).unwrap();
+    elsewhere.print(&["unpack", "one.pgan", "-C", "."]);
+    let finished = finished(&elsewhere, &["top.yaml"]);
+    assert_eq!(finished["cached"].as_array().unwrap().len(), 4, "{finished}");
+}
+
+#[test]
+fn what_is_wrong_with_an_included_pack_is_told_where_it_is_included() {
+    let (_made, folder) = including("include: study.pgan/parts/data.yaml\nstages: { }\n");
+    assert!(folder.print(&["graph", "top.yaml"]).contains("events"));
+    let refused = |text: &str| {
+        fs::write(folder.path("top.yaml"), text).unwrap();
+        let output = folder.run(&["graph", "top.yaml"]);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused("include: study.pgan/parts/dta.yaml\n");
+    assert!(said.contains("the pack has no file `parts/dta.yaml`") && said.contains("top.yaml:1:10"), "{said}");
+    let said = refused("include: study.pgan/../top.yaml\n");
+    assert!(said.contains("the pack has no file `../top.yaml`"), "{said}");
+    let said = refused("include: study.pgan\nparams: { steps: a lot }\n");
+    assert!(said.contains("study.pgan/pipeline.yaml:11:12"), "{said}");
+    fs::write(folder.path("fake.pgan"), "stages: {}\n").unwrap();
+    let said = refused("include: fake.pgan\n");
+    assert!(said.contains("this is no pack that this program can read"), "{said}");
+    let mut pack = fs::read(folder.path("study.pgan")).unwrap();
+    let at = pack.windows(9).position(|bytes| bytes == b"kind: tra").unwrap();
+    pack[at] = b'K';
+    fs::write(folder.path("study.pgan"), pack).unwrap();
+    let said = refused("include: study.pgan\n");
+    assert!(said.contains("files/pipeline.yaml: its content is not what the manifest announces"), "{said}");
+}

@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+#[path = "submit/apart.rs"]
+mod apart;
 mod program;
 
 use program::Folder;

@@ -110,9 +110,14 @@ pub(super) struct WorkerArgs {
 }
 
 impl WorkerArgs {
+    /// The program that is named.
+    pub(super) fn given(&self) -> Option<&PathBuf> {
+        self.worker.as_ref().filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// The program that runs the stages.
     pub(super) fn path(&self) -> Result<PathBuf, Failure> {
-        match self.worker.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        match self.given() {
             Some(path) => Ok(path.clone()),
             None => this_program(),
         }

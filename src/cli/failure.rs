@@ -174,13 +174,18 @@ impl From<SubmitError> for Failure {
             SubmitError::Store(error) => error.into(),
             SubmitError::Engine(error) => error.into(),
             SubmitError::Run(error) => error.into(),
+            SubmitError::Remote(error) => error.into(),
             SubmitError::Changed { .. } => Self::new(STALE, error),
-            SubmitError::NoSuchStage { .. } | SubmitError::NeverSubmitted { .. } | SubmitError::NotText(_) => {
-                Self::new(INVALID, error)
-            }
-            SubmitError::Halfway { .. } | SubmitError::NoWorker(_) | SubmitError::NoSubmission { .. } => {
-                Self::new(IO, error)
-            }
+            SubmitError::NoSuchStage { .. }
+            | SubmitError::NeverSubmitted { .. }
+            | SubmitError::NotText(_)
+            | SubmitError::NoRemote
+            | SubmitError::NoPush => Self::new(INVALID, error),
+            SubmitError::Halfway { .. }
+            | SubmitError::NoWorker(_)
+            | SubmitError::NoSubmission { .. }
+            | SubmitError::NotOurs(_) => Self::new(IO, error),
+            SubmitError::Differs { .. } => Self::new(REMOTE, error),
         }
     }
 }

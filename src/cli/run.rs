@@ -1,6 +1,6 @@
 //! `run`: runs what is needed.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{ArgAction, Args};
 use pgan_pipe::{
@@ -135,6 +135,7 @@ impl Run {
             device: self.device,
             worker: self.worker.path()?,
             lock: self.locked.then(|| Lock::read(&self.pipeline.file)).transpose()?,
+            known: BTreeMap::new(),
             sharing: self.remote.of_run(&self.pipeline.file)?.map(|(remote, settings)| Sharing {
                 remote,
                 push: settings.push,

@@ -83,8 +83,10 @@ impl<'a> State<'a> {
             StageState::Cached { .. } | StageState::DependsOn { .. } => Work::Idle,
         };
         let elsewhere = matches!(work, Work::Running(..));
-        // A result that is stored no longer is to be made again.
-        let job = job.filter(|job| job.standing != Standing::Done && (job.standing.in_flight() || !elsewhere));
+        // A result that is stored no longer is to be made again, unless it is where this store has not looked.
+        let unseen = |job: &Found| job.remote.is_some() && !matches!(stage.state, StageState::Elsewhere { .. });
+        let job = job.filter(|job| job.standing != Standing::Done || unseen(job));
+        let job = job.filter(|job| job.standing.in_flight() || !elsewhere);
         Ok(Self { stage, work, job })
     }
 
@@ -126,14 +128,15 @@ impl<'a> State<'a> {
 
     /// What is to be read of a job that failed or runs.
     fn failure(&self) -> Option<String> {
-        let Found { job, standing, .. } = self.job.as_ref()?;
+        let Found { job, standing, remote, .. } = self.job.as_ref()?;
         let log = job.log.display();
         match standing {
+            // One of another machine comes by the remote, if it comes.
             Standing::Failed { why } => {
-                let tail = last_lines(&job.log).map_or_else(String::new, |lines| format!("{lines}\n"));
-                Some(format!("\n{}: {why}\n  log: {log}\n{tail}", self.stage.name))
+                let tail = last_lines(&job.log).map_or_else(String::new, |lines| format!("  log: {log}\n{lines}\n"));
+                Some(format!("\n{}: {why}\n{tail}", self.stage.name))
             }
-            Standing::Running { .. } => Some(format!("\n{}\n  log: {log}\n", self.stage.name)),
+            Standing::Running { .. } if remote.is_none() => Some(format!("\n{}\n  log: {log}\n", self.stage.name)),
             _ => None,
         }
     }
@@ -158,11 +161,14 @@ impl<'a> State<'a> {
         if let Work::Running(holder, _) = &self.work {
             line["holder"] = json!(holder.to_string());
         }
-        if let Some(Found { job, engine, standing, outdated }) = &self.job {
+        if let Some(Found { job, engine, standing, outdated, remote }) = &self.job {
             line["job"] = json!({
                 "engine": engine, "id": job.id, "state": standing.word(), "detail": standing.detail(), "log": job.log,
                 "submission": job.submission, "outdated": outdated,
             });
+            if let Some(remote) = remote {
+                line["job"]["remote"] = json!(remote);
+            }
             if let Standing::Failed { .. } = standing {
                 line["job"]["log_tail"] = json!(last_lines(&job.log));
             }
@@ -180,8 +186,9 @@ fn mark_of(work: &Work) -> Option<&Mark> {
 }
 
 /// A job in a few words; why it failed stands elsewhere.
-fn in_words(Found { job, standing, outdated, .. }: &Found) -> String {
+fn in_words(Found { job, standing, outdated, remote, .. }: &Found) -> String {
     let rest = match standing {
+        Standing::Done => remote.as_ref().map_or_else(String::new, |remote| format!(", its result is on {remote}")),
         Standing::Running { node } if !node.is_empty() => format!(" on {node}"),
         Standing::Queued { reason } if !matches!(&**reason, "" | "None") => format!(": {reason}"),
         Standing::Cancelled { why } if !why.is_empty() => format!(": {why}"),

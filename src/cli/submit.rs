@@ -7,6 +7,7 @@ use pgan_pipe::{
     device::DeviceName,
     pipeline::Pipeline,
     plan::{Plan, StageState},
+    remote::Watch,
     run::{Summary, last_lines},
     store::{Job, Store},
     submit::{
@@ -18,7 +19,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs, WorkerArgs, this_program},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs, this_program},
+    elsewhere::Found,
     failure::{IO, STAGE},
     output::{print, print_json, say},
     results,
@@ -31,11 +33,16 @@ Examples:
   pgan-pipe submit pipeline.yaml --cache /shared/cache          a job for each stage that is not cached
   pgan-pipe submit pipeline.yaml boosted --wait                 one stage with all that it needs, to the end
   pgan-pipe submit pipeline.yaml --engine-option=--partition=gpu --engine-option=evaluation=--partition=cpu
+  pgan-pipe submit pipeline.yaml --node-cache --remote s3://bucket/results      where machines share nothing else
   pgan-pipe submit pipeline.yaml --dry-run                      only show the jobs
   pgan-pipe status pipeline.yaml                                where they stand
   pgan-pipe cancel pipeline.yaml
 
-The cache, the data and this program must lie on a file system that all machines share. See docs/CLUSTER.md.";
+The cache, the data and this program must lie on a file system that all machines share. With `--node-cache` machines need share nothing
+but a remote, and have this program: data and results go by the remote. See docs/CLUSTER.md.";
+
+/// The cache of a machine that shares none, in the words of its shell.
+const NODE_CACHE: &str = "${TMPDIR:-/tmp}/pgan-pipe-$(id -un)/cache";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -57,6 +64,22 @@ pub(super) struct Submit {
     device: DeviceName,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    remote: MaybeRemoteArgs,
+    /// Machines share nothing but the remote: each job works in a cache of its machine's own. Variables in it are of that machine
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = NODE_CACHE,
+        value_parser = node_cache,
+        conflicts_with = "no_remote"
+    )]
+    node_cache: Option<String>,
+    /// This program on those machines, if it is elsewhere there
+    #[arg(long, value_name = "PATH", requires = "node_cache")]
+    program: Option<PathBuf>,
     #[command(flatten)]
     worker: WorkerArgs,
     /// Follow the jobs to their end; then the exit code is 1 if one failed
@@ -101,18 +124,22 @@ impl Submit {
     }
 
     fn options(&self) -> Result<SubmitOptions, Failure> {
-        let worker = self.worker.path()?;
+        let program = self.program.clone().map_or_else(this_program, Ok)?;
+        let worker = self.worker.given().unwrap_or(&program).clone();
         // One without a folder is looked for on PATH, where the job runs.
         let absolute = |path: PathBuf| if path.components().count() > 1 { std::path::absolute(path) } else { Ok(path) };
+        let absolute = |path| absolute(path).map_err(|error| Failure::new(IO, error));
         Ok(SubmitOptions {
             targets: self.targets.clone(),
             engine: self.engine,
             engine_options: self.engine_options.clone(),
             device: self.device,
-            program: this_program()?,
-            worker: absolute(worker).map_err(|error| Failure::new(IO, error))?,
+            program: absolute(program)?,
+            worker: absolute(worker)?,
             checkpoint_every: self.worker.checkpoint_every,
             argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            remote: self.remote.of_run(&self.pipeline.file)?.map(|(_, settings)| settings),
+            node_cache: self.node_cache.clone(),
         })
     }
 
@@ -138,9 +165,10 @@ impl Submit {
         }
         match event {
             Event::Stands(job, standing @ Standing::Failed { .. }) => {
-                say(&format!("{}: {standing} (job {})\n  log: {}", job.stage, job.id, job.log.display()));
+                say(&format!("{}: {standing} (job {})", job.stage, job.id));
+                // One of another machine comes by the remote, if it comes.
                 if let Some(lines) = last_lines(&job.log) {
-                    say(&lines);
+                    say(&format!("  log: {}\n{lines}", job.log.display()));
                 }
             }
             _ if self.quiet => {}
@@ -196,6 +224,9 @@ impl Submit {
         if !failed.is_empty() || !cancelled.is_empty() {
             return Ok(ExitCode::from(STAGE));
         }
+        if self.node_cache.is_some() {
+            self.pull(pipeline, store)?;
+        }
         let plan =
             Plan::make(pipeline, store, &self.targets, &[]).map_err(|error| Failure::of_plan(pipeline, error))?;
         let stored = plan.stages.into_iter().filter_map(|stage| match stage.state {
@@ -206,6 +237,28 @@ impl Submit {
         results::show(pipeline, store, &summary, self.quiet)?;
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Brings the results of jobs that gave them to the remote.
+    fn pull(&self, pipeline: &Pipeline, store: &Store) -> Result<(), Failure> {
+        let Some((remote, _)) = self.remote.of_run(&self.pipeline.file)? else { return Ok(()) };
+        let stop = stop_on(&[SIGINT, SIGTERM])?;
+        let mut found = Found::on(&remote, &stop);
+        found.plan(pipeline, store, &self.targets, &[])?;
+        if let Some(error) = found.trouble.take().or(found.bad.pop()) {
+            return Err(error.into());
+        }
+        let offered = found.offered.into_values().collect();
+        let (pulled, _) = remote.pull(store, offered, &mut Watch { stop: &stop, on_progress: &mut |_| {} })?;
+        pulled.into_values().find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// A folder on another machine, in the words of its shell.
+fn node_cache(text: &str) -> Result<String, String> {
+    if !text.starts_with(['/', '$']) || text.contains(char::is_control) {
+        return Err("write an absolute path, or one that begins with a variable, as in `$SCRATCH/cache`".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// What became of stages, by name.

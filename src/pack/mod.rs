@@ -27,7 +27,7 @@ mod read;
 mod unpack;
 mod write;
 
-pub use read::{Content, Receiver, read};
+pub use read::{Content, Receiver, read, read_file, read_manifest};
 pub use unpack::{Unpacked, unpack};
 pub use write::{Choice, Packed, pack};
 

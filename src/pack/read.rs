@@ -1,8 +1,8 @@
 //! Reading a pack: entry after entry, each as the manifest announces it, verified before anyone may keep it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 
-use tar::{Archive, Entry, EntryType};
+use tar::{Archive, Entries, Entry, EntryType};
 
 use super::{Item, MANIFEST, MAX_MANIFEST, Manifest, PackError, Piece, VERSION};
 use crate::store::sealed;
@@ -66,23 +66,11 @@ pub fn read(source: impl Read, receiver: &mut dyn Receiver) -> Result<Manifest, 
     let mut archive = Archive::new(source);
     // Raw: long names and other extensions, which packs do not have, are entries like others, and refused.
     let mut entries = archive.entries().map_err(PackError::Read)?.raw(true);
-    let first = entries.next().ok_or_else(|| PackError::NoPack("it is empty".into()))?;
-    let mut first = first.map_err(|error| PackError::NoPack(error.to_string()))?;
-    if &*first.path_bytes() != MANIFEST.as_bytes() || !is_plain(&first) {
-        return Err(PackError::NoPack(format!("it does not begin with a {MANIFEST}")));
-    }
-    let manifest = read_manifest(&mut first)?;
+    let manifest = first(&mut entries)?;
     receiver.begin(&manifest)?;
     for item in manifest.items() {
         let name = item.name();
-        let entry = entries.next().ok_or_else(|| PackError::spoilt(&*name, "it is not there: the pack ends early"))?;
-        let mut entry = entry.map_err(|error| PackError::spoilt(&*name, format!("it cannot be read ({error})")))?;
-        if &*entry.path_bytes() != name.as_bytes() || !is_plain(&entry) {
-            return Err(PackError::spoilt(&*name, "another entry, or something that is no file, is in its place"));
-        }
-        if entry.size() != item.content().size {
-            return Err(PackError::spoilt(&*name, "its size is not what the manifest announces"));
-        }
+        let mut entry = announced(&mut entries, item, &name)?;
         receiver.take(item, Content { source: &mut entry, piece: item.content(), name: &name })?;
     }
     match entries.next() {
@@ -91,7 +79,54 @@ pub fn read(source: impl Read, receiver: &mut dyn Receiver) -> Result<Manifest, 
     }
 }
 
-fn read_manifest(entry: &mut impl Read) -> Result<Manifest, PackError> {
+/// What a pack announces; nothing else of it is looked at.
+pub fn read_manifest(source: impl Read) -> Result<Manifest, PackError> {
+    let mut archive = Archive::new(source);
+    first(&mut archive.entries().map_err(PackError::Read)?.raw(true))
+}
+
+/// One of the files of a pack, verified; `None` if there is none of this path. It may have `most` bytes.
+pub fn read_file(source: impl Read + Seek, path: &str, most: u64) -> Result<Option<Vec<u8>>, PackError> {
+    let mut archive = Archive::new(source);
+    let mut entries = archive.entries_with_seek().map_err(PackError::Read)?.raw(true);
+    let manifest = first(&mut entries)?;
+    if manifest.files.iter().all(|file| file.path != path) {
+        return Ok(None);
+    }
+    for item in manifest.items() {
+        let name = item.name();
+        let mut entry = announced(&mut entries, item, &name)?;
+        if matches!(item, Item::File(file) if file.path == path) {
+            return Content { source: &mut entry, piece: item.content(), name: &name }.bytes(most).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The manifest, which is the first entry.
+fn first<'a, R: Read>(entries: &mut Entries<'a, R>) -> Result<Manifest, PackError> {
+    let first = entries.next().ok_or_else(|| PackError::NoPack("it is empty".into()))?;
+    let mut first: Entry<'a, R> = first.map_err(|error| PackError::NoPack(error.to_string()))?;
+    if &*first.path_bytes() != MANIFEST.as_bytes() || !is_plain(&first) {
+        return Err(PackError::NoPack(format!("it does not begin with a {MANIFEST}")));
+    }
+    parse_manifest(&mut first)
+}
+
+/// The next entry, if it is the one that the manifest announces.
+fn announced<'a, R: Read>(entries: &mut Entries<'a, R>, item: Item<'_>, name: &str) -> Result<Entry<'a, R>, PackError> {
+    let entry = entries.next().ok_or_else(|| PackError::spoilt(name, "it is not there: the pack ends early"))?;
+    let entry = entry.map_err(|error| PackError::spoilt(name, format!("it cannot be read ({error})")))?;
+    if &*entry.path_bytes() != name.as_bytes() || !is_plain(&entry) {
+        return Err(PackError::spoilt(name, "another entry, or something that is no file, is in its place"));
+    }
+    if entry.size() != item.content().size {
+        return Err(PackError::spoilt(name, "its size is not what the manifest announces"));
+    }
+    Ok(entry)
+}
+
+fn parse_manifest(entry: &mut impl Read) -> Result<Manifest, PackError> {
     let mut text = Vec::new();
     entry.take(MAX_MANIFEST + 1).read_to_end(&mut text).map_err(PackError::Read)?;
     if text.len() as u64 > MAX_MANIFEST {

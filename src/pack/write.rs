@@ -78,7 +78,7 @@ pub fn pack(
         objects,
         records,
     };
-    if let Some(reason) = depends_on_elsewhere(pipeline, &manifest, &contents) {
+    if let Some(reason) = depends_on_elsewhere(pipeline, &root, &manifest) {
         return Err(PackError::NotPackable { path: pipeline.path.clone(), reason });
     }
     manifest.check().map_err(|reason| PackError::NotPackable { path: pipeline.path.clone(), reason })?;
@@ -104,11 +104,10 @@ pub fn pack(
 }
 
 /// Why the packed files alone make no pipeline: one is included by an absolute path.
-fn depends_on_elsewhere(pipeline: &Pipeline, manifest: &Manifest, contents: &[(PathBuf, Origin)]) -> Option<String> {
-    let texts = manifest.files.iter().zip(contents).filter_map(|(file, (_, origin))| match origin {
-        Origin::Bytes(bytes) => Some((PathBuf::from(&file.path), bytes.clone())),
-        Origin::File(_) => None,
-    });
+fn depends_on_elsewhere(pipeline: &Pipeline, folder: &Path, manifest: &Manifest) -> Option<String> {
+    let relative = |path: &Path| path.strip_prefix(folder).map(Path::to_owned);
+    let texts =
+        pipeline.texts().into_iter().filter_map(|(path, text)| Some((relative(&path).ok()?, text.into_bytes())));
     let texts: BTreeMap<PathBuf, Vec<u8>> = texts.collect();
     let root = Path::new(&manifest.pipeline);
     let set: Vec<_> = pipeline.overrides().iter().filter_map(|set| set.split_once('=')).collect();
@@ -174,9 +173,16 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// The pipeline's own files as they were read.
+/// The pipeline's own files as they were read; the packs that it includes from as they are.
 fn texts(pipeline: &Pipeline) -> BTreeMap<PathBuf, Origin> {
-    pipeline.files().map(|(path, text)| (absolute(path), Origin::Bytes(text.as_bytes().to_vec()))).collect()
+    let texts = pipeline.texts().into_iter().filter(|(path, _)| !is_packed(pipeline, path));
+    let texts = texts.map(|(path, text)| (path, Origin::Bytes(text.into_bytes())));
+    texts.chain(pipeline.packs().iter().map(|pack| (pack.clone(), Origin::File(pack.clone())))).collect()
+}
+
+/// Whether a file comes with a pack that the pipeline includes.
+fn is_packed(pipeline: &Pipeline, path: &Path) -> bool {
+    pipeline.packs().iter().any(|pack| path.starts_with(pack))
 }
 
 /// The lock that lies beside the pipeline, or else one of what is stored.
@@ -197,6 +203,9 @@ fn add_sources(pipeline: &Pipeline, plan: &Plan, origins: &mut BTreeMap<PathBuf,
     for declared in plan.stages.iter().map(|stage| &pipeline.stages[stage.index]) {
         for source in declared.stage.sources() {
             let path = absolute(&pipeline.source(declared, &source));
+            if is_packed(pipeline, &path) {
+                continue;
+            }
             if source.path.is_absolute() {
                 left_out.insert(path);
             } else {

@@ -16,6 +16,7 @@ use super::{
     diagnostics::{Diagnostic, Place, Text},
     draft::not_a_map,
     node::{Entry, Node, Scalar, Value, shorten},
+    packed::{self, Packs},
     yaml,
 };
 
@@ -52,7 +53,9 @@ impl Files<'_> {
     /// The same for all ways that lead to a file.
     fn identity(self, path: &Path) -> PathBuf {
         match self {
-            Self::Disk => fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+            Self::Disk => {
+                packed::identity(path).or_else(|| fs::canonicalize(path).ok()).unwrap_or_else(|| path.to_owned())
+            }
             Self::Memory(_) => plain(path),
         }
     }
@@ -80,11 +83,12 @@ pub(super) fn read(
     path: &Path,
     files: Files<'_>,
     mistakes: &mut Vec<Diagnostic>,
-) -> (Option<Node>, Vec<Text>) {
+) -> (Option<Node>, Vec<Text>, Packs) {
     let root = Text { path: path.to_owned(), text: "".into() };
     let mut reader = Reader {
         files,
         texts: vec![root],
+        packs: Packs::default(),
         bytes: 0,
         spent: yaml::Spent::default(),
         open: vec![(files.identity(path), path.to_owned())],
@@ -93,12 +97,13 @@ pub(super) fn read(
         mistakes,
     };
     let tree = reader.tree(bytes, 0, "the file", Place::Whole);
-    (tree.filter(|_| !reader.incomplete), reader.texts)
+    (tree.filter(|_| !reader.incomplete), reader.texts, reader.packs)
 }
 
 struct Reader<'a> {
     files: Files<'a>,
     texts: Vec<Text>,
+    packs: Packs,
     /// Those of all texts.
     bytes: u64,
     spent: yaml::Spent,
@@ -195,6 +200,11 @@ impl Reader<'_> {
     fn included(&mut self, name: &str, by: u16, place: Place) -> Option<Node> {
         let folder = self.texts[usize::from(by)].path.parent().unwrap_or(Path::new(""));
         let path: PathBuf = folder.join(name).components().filter(|part| *part != Component::CurDir).collect();
+        let by = self.texts[usize::from(by)].path.clone();
+        if let Some(pack) = self.packs.of(&by).filter(|pack| !path.starts_with(pack)) {
+            let message = format!("a file of the pack {} includes one that is not in it", pack.display());
+            return self.refuse(message, place, "`pgan-pipe unpack` the pack, and include what it was made of");
+        }
         let identity = self.files.identity(&path);
         if let Some(first) = self.open.iter().position(|(open, _)| *open == identity) {
             let names = self.open[first..].iter().map(|(_, called)| called).chain([&path]);
@@ -216,7 +226,8 @@ impl Reader<'_> {
                 format!("files may include each other {MAX_DEPTH} deep, and a pipeline may be made of {MAX_FILES}");
             return self.refuse(message, place, &help);
         }
-        let bytes = match self.files.read(&path) {
+        let packed = matches!(self.files, Files::Disk).then(|| self.packs.read(&path)).flatten();
+        let bytes = match packed.unwrap_or_else(|| self.files.read(&path)) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let message = format!("cannot read the included file {}: {error}", shorten(&path.to_string_lossy()));

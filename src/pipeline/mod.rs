@@ -13,7 +13,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::stage::{Problem, Source, Stage};
+use crate::{
+    digest::Digest,
+    stage::{Problem, Source, Stage},
+};
 
 mod checks;
 mod de;
@@ -26,6 +29,7 @@ mod include;
 mod matrix;
 mod mend;
 mod node;
+mod packed;
 mod parameters;
 pub mod schema;
 mod stand_in;
@@ -54,6 +58,19 @@ pub struct Pipeline {
     /// How many stages the file itself names.
     pub named: usize,
     written: Written,
+    /// Sources that need not be where the pipeline says, by their absolute paths.
+    carried: BTreeMap<PathBuf, Carried>,
+    /// The packs that included files lie in, absolute.
+    packs: Vec<PathBuf>,
+}
+
+/// A source file that came with the pipeline from another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// What it was there.
+    pub digest: Digest,
+    /// Where it is here; `None` if only stages that do not run read it.
+    pub file: Option<PathBuf>,
 }
 
 /// A stage of a pipeline.
@@ -118,7 +135,7 @@ impl Pipeline {
         overrides: &[(String, String)],
     ) -> Result<Self, PipelineError> {
         let mut mistakes = Vec::new();
-        let (root, texts) = include::read(bytes, path, files, &mut mistakes);
+        let (root, texts, packs) = include::read(bytes, path, files, &mut mistakes);
         let overrides_text = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let written = Written { texts, overrides: overrides_text };
         let Some(mut root) = root else {
@@ -141,7 +158,8 @@ impl Pipeline {
             Err(mistake) => return Err(PipelineError::Invalid(Diagnostics::new(written, vec![*mistake]))),
         };
         let name = draft.name.unwrap_or_else(|| name_of(path));
-        Ok(Self { name, path: path.to_owned(), stages, named, written })
+        let (carried, packs) = (packs.carried(), packs.paths().iter().map(|pack| absolute(pack)).collect());
+        Ok(Self { name, path: path.to_owned(), stages, named, written, carried, packs })
     }
 
     /// Reads and checks a pipeline from the texts of its files, by absolute path: what [`texts`](Self::texts) gave.
@@ -158,6 +176,21 @@ impl Pipeline {
     /// The texts of the files that it was read from, by absolute path.
     pub fn texts(&self) -> BTreeMap<PathBuf, String> {
         self.files().map(|(path, text)| (absolute(path), text.to_owned())).collect()
+    }
+
+    /// Takes these source files, by the absolute paths that they had, to be what they were on the machine that the pipeline comes from.
+    pub fn carry(&mut self, sources: BTreeMap<PathBuf, Carried>) {
+        self.carried = sources.into_iter().map(|(path, carried)| (include::plain(&path), carried)).collect();
+    }
+
+    /// The packs that included files lie in, absolute.
+    pub fn packs(&self) -> &[PathBuf] {
+        &self.packs
+    }
+
+    /// The digest of a source file that came along without the file.
+    pub(crate) fn carried(&self, path: &Path) -> Option<Digest> {
+        self.carried.get(&include::plain(path)).map(|carried| carried.digest)
     }
 
     /// The file, absolute.
@@ -198,9 +231,14 @@ impl Pipeline {
 
     /// Absolute paths of the source files of a stage, by field.
     pub fn sources(&self, declared: &Declared) -> BTreeMap<String, PathBuf> {
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         let sources = declared.stage.sources().into_iter();
-        sources.map(|source| (source.field.to_owned(), absolute(self.source(declared, &source)))).collect()
+        let located = sources.map(|source| {
+            let path = self.source(declared, &source);
+            let path = std::path::absolute(&path).unwrap_or(path);
+            let carried = self.carried.get(&include::plain(&path)).and_then(|carried| carried.file.clone());
+            (source.field.to_owned(), carried.unwrap_or(path))
+        });
+        located.collect()
     }
 
     /// Looks into the source files of these stages (indices) before anything runs.
@@ -208,13 +246,25 @@ impl Pipeline {
         let mut mistakes = Vec::new();
         for &index in stages {
             let Some(declared) = self.stages.get(index) else { continue };
-            let problems = declared.stage.preflight(&self.sources(declared));
+            let sources = self.sources(declared);
+            let packed: Vec<Problem> = sources.iter().filter_map(|(field, path)| self.in_pack(field, path)).collect();
+            let problems = if packed.is_empty() { declared.stage.preflight(&sources) } else { packed };
             mistakes.extend(problems.iter().map(|problem| declared.diagnose(problem)));
         }
         if mistakes.is_empty() {
             return Ok(());
         }
         Err(PipelineError::Invalid(Diagnostics::new(self.written.clone(), mistakes)))
+    }
+
+    /// What to say of a source that lies in a pack.
+    fn in_pack(&self, field: &str, path: &Path) -> Option<Problem> {
+        let path = include::plain(path);
+        let pack = self.packs.iter().find(|pack| path.starts_with(pack))?;
+        let (name, file) = (pack.file_name().unwrap_or_default().display(), path.strip_prefix(pack).ok()?.display());
+        let problem =
+            Problem::new(field, format!("`{file}` is in the pack {name}, which is included for its texts alone"));
+        Some(problem.help(format!("`pgan-pipe unpack {name}`, and include the pipeline from its folder")))
     }
 
     /// Puts problems of a stage (by index) at their places in the file.

@@ -308,7 +308,8 @@ pub(crate) fn declared_material(
 ) -> Result<KeyMaterial, PlanError> {
     let mut sources = BTreeMap::new();
     for (field, path) in pipeline.sources(declared) {
-        let digest = store.source(&path).map_err(|error| PlanError::Source {
+        let found = pipeline.carried(&path).map_or_else(|| store.source(&path), Ok);
+        let digest = found.map_err(|error| PlanError::Source {
             stage: declared.name.clone(),
             field: field.clone(),
             path,

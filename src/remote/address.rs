@@ -79,6 +79,17 @@ impl Address {
         &self.place
     }
 
+    /// The same, wherever it is read: a folder by its absolute path.
+    #[must_use]
+    pub fn absolute(&self) -> Self {
+        match &self.place {
+            Place::Folder(folder) => {
+                Self { place: Place::Folder(std::path::absolute(folder).unwrap_or_else(|_| folder.clone())) }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Whether results can be given to it.
     pub fn is_writable(&self) -> bool {
         !matches!(self.place, Place::Http(_))

@@ -21,6 +21,7 @@ mod error;
 mod fetch;
 mod link;
 mod lookup;
+mod note;
 mod partial;
 mod profile;
 mod progress;

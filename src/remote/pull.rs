@@ -44,12 +44,7 @@ impl Remote {
     ) -> Result<(Pulled, Arc<Progress>), RemoteError> {
         let line = self.line()?;
         let progress = Arc::new(Progress::default());
-        let pull = Arc::new(Pull {
-            link: Arc::clone(&line.link),
-            store: store.clone(),
-            progress: Arc::clone(&progress),
-            objects: Mutex::default(),
-        });
+        let pull = Arc::new(Pull::new(&line.link, store, &progress));
         for output in missing(store, &offered).into_values() {
             progress.expect(output.size);
         }
@@ -59,6 +54,25 @@ impl Remote {
         };
         let pulled = line.wait(watch, &progress, all(offered.into_iter().map(work)))?;
         Ok((pulled, progress))
+    }
+
+    /// Brings objects that no result names into a store.
+    pub(crate) fn pull_objects(
+        &self,
+        store: &Store,
+        outputs: &[Output],
+        watch: &mut Watch<'_>,
+    ) -> Result<(), RemoteError> {
+        let line = self.line()?;
+        let progress = Arc::new(Progress::default());
+        let missing: Vec<Output> = outputs.iter().copied().filter(|&output| !store.holds(output)).collect();
+        for output in &missing {
+            progress.expect(output.size);
+        }
+        store.check_room(missing.iter().map(|output| output.size).sum())?;
+        let pull = Pull::new(&line.link, store, &progress);
+        let objects: Vec<_> = missing.into_iter().map(|output| pull.object(output)).collect();
+        line.wait(watch, &progress, stream::iter(objects).buffer_unordered(AT_ONCE).try_collect())
     }
 }
 
@@ -104,6 +118,11 @@ struct Pull {
 }
 
 impl Pull {
+    fn new(link: &Arc<Link>, store: &Store, progress: &Arc<Progress>) -> Self {
+        let (link, progress) = (Arc::clone(link), Arc::clone(progress));
+        Self { link, store: store.clone(), progress, objects: Mutex::default() }
+    }
+
     async fn result(&self, offered: &Offered) -> Result<Arc<Record>, RemoteError> {
         let (store, key) = (self.store.clone(), offered.record.key);
         let outputs = missing(&store, std::slice::from_ref(offered));

@@ -71,6 +71,23 @@ impl Remote {
         Ok((pushed, progress))
     }
 
+    /// Gives objects that no result names to the remote.
+    pub(crate) fn push_objects(
+        &self,
+        store: &Store,
+        outputs: &[Output],
+        watch: &mut Watch<'_>,
+    ) -> Result<(), RemoteError> {
+        let line = self.line()?;
+        let progress = Arc::new(Progress::default());
+        for output in outputs {
+            progress.expect(output.size);
+        }
+        let push = Push::new(Arc::clone(&line.link), store.clone(), Arc::clone(&progress), false, None);
+        let sends: Vec<_> = outputs.iter().map(|&output| push.once(output)).collect();
+        line.wait(watch, &progress, stream::iter(sends).buffer_unordered(SLOTS).try_collect())
+    }
+
     /// Begins to give a result to the remote, and goes on with it while the caller does other things.
     pub(crate) fn push_behind(
         &self,

@@ -168,7 +168,7 @@ impl Link {
         }
     }
 
-    async fn write(&self, path: &Path, text: Vec<u8>, mode: PutMode) -> Result<(), RemoteError> {
+    pub(super) async fn write(&self, path: &Path, text: Vec<u8>, mode: PutMode) -> Result<(), RemoteError> {
         if let Place::Folder(folder) = self.address.place() {
             let (to, there) = (folder.join(path.as_ref()), Store::at(folder));
             return blocking(move || match mode {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
@@ -63,6 +64,39 @@ impl Settings {
             timeout: written.timeout.unwrap_or(TIMEOUT),
             address,
         }))
+    }
+}
+
+/// Settings as one machine hands them to another. There is no credential among them.
+#[derive(Serialize, Deserialize)]
+struct Handed {
+    url: String,
+    push: bool,
+    endpoint: Option<String>,
+    region: Option<String>,
+    profile: Option<String>,
+    anonymous: bool,
+    timeout: f64,
+}
+
+impl Settings {
+    /// The settings as a text for another process, which may run elsewhere.
+    pub fn hand_over(&self) -> String {
+        let Self { address, push, endpoint, region, profile, anonymous, timeout } = self.clone();
+        let (url, endpoint) = (address.absolute().to_string(), endpoint.map(String::from));
+        let handed = Handed { url, push, endpoint, region, profile, anonymous, timeout: timeout.as_secs_f64() };
+        serde_json::to_string(&handed).unwrap_or_default()
+    }
+
+    /// Settings that were handed over.
+    pub fn take_over(text: &str) -> Result<Self, RemoteError> {
+        let unreadable = || RemoteError::address("the remote of this job cannot be read", "submit the pipeline again");
+        let handed: Handed = serde_json::from_str(text).map_err(|_| unreadable())?;
+        let Handed { url, push, endpoint, region, profile, anonymous, timeout } = handed;
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(|_| unreadable())?;
+        let endpoint = endpoint.map(|url| Url::parse(&url)).transpose().map_err(|_| unreadable())?;
+        let address = Address::parse(&url, Path::new(""))?;
+        Ok(Self { address, push, endpoint, region, profile, anonymous, timeout })
     }
 }
 

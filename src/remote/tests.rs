@@ -289,3 +289,22 @@ fn a_stop_flag_ends_a_transfer_at_once() {
     assert!(matches!(stopped, Err(RemoteError::Stopped(2))));
     assert_eq!(told, 1);
 }
+
+#[test]
+fn settings_that_are_handed_over_are_the_same_elsewhere() {
+    let address = Address::parse("s3://bucket/results", std::path::Path::new("")).unwrap();
+    let settings = Settings {
+        push: false,
+        endpoint: Some("https://host:9000/".parse().unwrap()),
+        region: Some("here".to_owned()),
+        profile: Some("lab".to_owned()),
+        anonymous: true,
+        timeout: Duration::from_millis(2500),
+        ..Settings::of(address)
+    };
+    assert_eq!(Settings::take_over(&settings.hand_over()).unwrap(), settings);
+    let folder = Settings::of(Address::parse("some/folder", std::path::Path::new("")).unwrap());
+    let there = Settings::take_over(&folder.hand_over()).unwrap();
+    assert_eq!(there.address.to_string(), std::path::absolute("some/folder").unwrap().to_str().unwrap());
+    assert!(Settings::take_over("{}").unwrap_err().to_string().contains("submit the pipeline again"));
+}

@@ -117,9 +117,13 @@ pub(super) fn execute(
 impl<'a> Executor<'a> {
     fn take_cached(&mut self) {
         for (position, stage) in self.plan.stages.iter().enumerate() {
-            // One whose input contradicts the lock is cancelled.
-            if let (StageState::Cached { record, .. }, Phase::Waiting) = (&stage.state, &self.phases[position]) {
-                self.cached(position, record.clone(), None);
+            match (&stage.state, &self.phases[position]) {
+                // One whose input contradicts the lock is cancelled.
+                (StageState::Cached { record, .. }, Phase::Waiting) => self.cached(position, record.clone(), None),
+                (StageState::Elsewhere { record, .. }, Phase::Waiting) => {
+                    self.phases[position] = Phase::Done { record: record.clone(), ran: false };
+                }
+                _ => {}
             }
         }
     }

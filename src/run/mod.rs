@@ -57,6 +57,8 @@ pub struct RunOptions {
     pub worker: PathBuf,
     /// What the pipeline and its results must be, or else the run fails.
     pub lock: Option<Lock>,
+    /// Results that lie elsewhere and need not come, for no stage that runs takes them.
+    pub known: BTreeMap<CacheKey, Arc<Record>>,
     /// Where results are taken from before stages run, and given to afterwards.
     pub sharing: Option<Sharing>,
     /// The time between two checkpoints of a stage that trains.
@@ -140,7 +142,10 @@ pub fn run(
         "event": "run_started", "pipeline": pipeline.name, "argv": options.argv, "version": env!("CARGO_PKG_VERSION"),
         "device": options.device, "process": std::process::id(), "time": format!("{:.3}", jiff::Timestamp::now()),
     }));
-    let plan = Plan::make(pipeline, store, &options.targets, &options.force)?;
+    let known = |keys: &[CacheKey]| {
+        keys.iter().filter_map(|key| Some((*key, Arc::clone(options.known.get(key)?)))).collect::<BTreeMap<_, _>>()
+    };
+    let plan = Plan::make_with(pipeline, store, &options.targets, &options.force, &mut |keys| known(keys))?;
     let stored = plan.stages.iter().filter_map(|stage| match &stage.state {
         StageState::Cached { record, .. } => Some((stage.name.as_str(), record.key)),
         _ => None,
@@ -148,7 +153,7 @@ pub fn run(
     let stored: BTreeMap<&str, CacheKey> = stored.collect();
     log.needs(&stored);
     if options.only_targets {
-        let lacking = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
+        let lacking = plan.stages.iter().filter(|stage| may_run(stage));
         let lacking = lacking.map(|stage| stage.name.clone()).filter(|name| !options.targets.contains(name));
         match lacking.collect::<Vec<_>>() {
             stages if stages.is_empty() => {}
@@ -156,9 +161,8 @@ pub fn run(
         }
     }
     preflight(pipeline, &plan, &options.capacity)?;
-    let mut may_run = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
     let device = |stage: &PlannedStage| pipeline.stages[stage.index].execution.device.unwrap_or(options.device);
-    let auto = if may_run.any(|stage| device(stage) == DeviceName::Auto) {
+    let auto = if plan.stages.iter().filter(|stage| may_run(stage)).any(|stage| device(stage) == DeviceName::Auto) {
         process::best_device(&options.worker)
             .map_err(|source| RunError::Worker { path: options.worker.clone(), source })?
     } else {
@@ -181,6 +185,10 @@ pub fn run(
     summary
 }
 
+fn may_run(stage: &PlannedStage) -> bool {
+    !matches!(stage.state, StageState::Cached { .. } | StageState::Elsewhere { .. })
+}
+
 fn lines(differences: &[Difference]) -> String {
     differences.iter().map(|difference| format!("  {difference}")).collect::<Vec<_>>().join("\n")
 }
@@ -197,7 +205,7 @@ fn advice(lock: &Lock, pipeline: &Pipeline) -> String {
 
 /// Looks at the needs and into the source files of stages that may run, before any does.
 fn preflight(pipeline: &Pipeline, plan: &Plan, capacity: &Capacity) -> Result<(), PipelineError> {
-    let may_run = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
+    let may_run = plan.stages.iter().filter(|stage| may_run(stage));
     let may_run: Vec<usize> = may_run.map(|stage| stage.index).collect();
     for &index in &may_run {
         if let Some(memory) = pipeline.stages[index].execution.resources.memory.filter(|m| m.get() > capacity.memory) {

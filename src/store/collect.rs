@@ -69,6 +69,11 @@ impl Store {
                 object.users += 1;
             }
         }
+        for source in self.needed_by_jobs(ABANDONED)?.1 {
+            if let Some(object) = objects.get_mut(&source) {
+                object.users += 1;
+            }
+        }
         let mut left: u64 = objects.values().map(|object| object.size).sum();
         let mut collected = Collected::default();
         for (&digest, object) in objects.iter().filter(|(_, object)| object.users == 0) {
@@ -143,7 +148,7 @@ impl Store {
     /// What the pipelines, tags and runs that are going on need, and when else a result was last used.
     fn needed(&self, keep: &Keep) -> Result<BTreeMap<CacheKey, Duration>, StoreError> {
         let tagged = self.tags()?.into_iter().flat_map(|tag| tag.keys);
-        let queued = self.needed_by_jobs(ABANDONED)?;
+        let queued = self.needed_by_jobs(ABANDONED)?.0;
         let mut used: BTreeMap<CacheKey, Duration> =
             keep.keys.iter().copied().chain(tagged).chain(queued).map(|key| (key, Duration::ZERO)).collect();
         for run in self.past_runs() {

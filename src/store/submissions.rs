@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, collect::newest_in, files, inventory, sealed};
+use super::{Output, Store, StoreError, collect::newest_in, files, inventory, sealed};
 use crate::{device::DeviceName, digest::Digest, key::CacheKey};
 
 /// The version of the files that this program writes and reads.
@@ -48,6 +48,15 @@ pub struct Submission {
     pub recipes: BTreeMap<String, Digest>,
     /// The stored results that its jobs need.
     pub needs: BTreeSet<CacheKey>,
+    /// The remote that its jobs share results by, as its settings are handed over; `None` if there is none.
+    #[serde(default)]
+    pub remote: Option<String>,
+    /// The cache of each machine, in the words of its shell, if they share nothing but the remote.
+    #[serde(default)]
+    pub node_cache: Option<String>,
+    /// What the source files were, by absolute path, for machines that do not have them.
+    #[serde(default)]
+    pub sources: BTreeMap<PathBuf, Output>,
 }
 
 /// A job that the engine has taken.
@@ -139,10 +148,21 @@ impl Store {
 
     /// Writes a submission into its folder.
     pub fn put_submission(&self, submission: &Submission) -> Result<(), StoreError> {
-        let path = self.submission_folder(&submission.id).join("submission.json");
+        let path = self.submission_file(&submission.id);
         let text = sealed::seal(VERSION, submission)
             .map_err(|error| StoreError::NotStorable { path: path.clone(), reason: error.to_string() })?;
         self.put_text(&path, &text)
+    }
+
+    /// Takes in a submission of this name from elsewhere; `None` if the text is torn, altered, of another version or another submission.
+    pub(crate) fn adopt_submission(&self, id: &str, text: &[u8]) -> Result<Option<Submission>, StoreError> {
+        let submission = sealed::open(VERSION, text).filter(|submission: &Submission| submission.id == id);
+        if submission.is_some() {
+            files::ensure_folder(&self.submission_folder(id).join("ends"))?;
+            files::ensure_folder(&self.submission_folder(id).join("logs"))?;
+            self.put_text(&self.submission_file(id), text)?;
+        }
+        Ok(submission)
     }
 
     /// Takes away a submission of which nothing came.
@@ -152,7 +172,7 @@ impl Store {
 
     /// Notes a job that the engine has taken.
     pub fn add_job(&self, submission: &str, job: &Job) -> Result<(), StoreError> {
-        let path = self.submission_folder(submission).join("jobs.jsonl");
+        let path = self.jobs_file(submission);
         let mut line = serde_json::to_vec(job)
             .map_err(|error| StoreError::NotStorable { path: path.clone(), reason: error.to_string() })?;
         line.push(b'\n');
@@ -166,7 +186,7 @@ impl Store {
 
     /// A submission by its name; `None` if there is none, or one that is torn, altered or of another version.
     pub fn submission(&self, id: &str) -> Result<Option<Submission>, StoreError> {
-        let path = self.submission_folder(id).join("submission.json");
+        let path = self.submission_file(id);
         match fs::read(&path) {
             Ok(text) => Ok(sealed::open(VERSION, &text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -211,9 +231,13 @@ impl Store {
         serde_json::from_slice(&fs::read(self.end_file(submission, recipe)).ok()?).ok()
     }
 
-    /// What the jobs of submissions need that may still be under way: those that left a sign within this time.
-    pub(super) fn needed_by_jobs(&self, within: Duration) -> Result<BTreeSet<CacheKey>, StoreError> {
-        let mut needed = BTreeSet::new();
+    /// What the jobs of submissions need that may still be under way, those that left a sign within this time: results, and objects that
+    /// are sources.
+    pub(super) fn needed_by_jobs(
+        &self,
+        within: Duration,
+    ) -> Result<(BTreeSet<CacheKey>, BTreeSet<Digest>), StoreError> {
+        let (mut needed, mut sources) = (BTreeSet::new(), BTreeSet::new());
         for Submitted { submission, jobs } in self.submissions()? {
             if newest_in(&self.submission_folder(&submission.id)) >= within {
                 continue;
@@ -223,9 +247,10 @@ impl Store {
             if !ends.iter().all(over) {
                 needed.extend(submission.needs);
                 needed.extend(ends.into_iter().flatten().filter_map(|end| end.key));
+                sources.extend(submission.sources.into_values().map(|source| source.digest));
             }
         }
-        Ok(needed)
+        Ok((needed, sources))
     }
 
     /// The folders of all submissions.
@@ -233,6 +258,19 @@ impl Store {
         let mut folders = inventory::children(&self.submissions_folder())?;
         folders.retain(|path| path.is_dir());
         Ok(folders)
+    }
+
+    pub(crate) fn submission_file(&self, id: &str) -> PathBuf {
+        self.submission_folder(id).join("submission.json")
+    }
+
+    pub(crate) fn jobs_file(&self, id: &str) -> PathBuf {
+        self.submission_folder(id).join("jobs.jsonl")
+    }
+
+    /// Where a job finds a source file that its machine does not have, under the name that it had.
+    pub(crate) fn source_file(&self, submission: &str, digest: Digest, name: &Path) -> PathBuf {
+        self.submission_folder(submission).join("sources").join(digest.to_string()).join(name)
     }
 
     fn submissions_folder(&self) -> PathBuf {
@@ -243,7 +281,7 @@ impl Store {
         self.submissions_folder().join(id)
     }
 
-    fn end_file(&self, submission: &str, recipe: Digest) -> PathBuf {
+    pub(crate) fn end_file(&self, submission: &str, recipe: Digest) -> PathBuf {
         self.submission_folder(submission).join("ends").join(format!("{recipe}.json"))
     }
 }
@@ -261,110 +299,4 @@ fn file_name(stage: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn submission(id: String) -> Submission {
-        Submission {
-            id,
-            engine: "slurm".to_owned(),
-            pipeline: "p".to_owned(),
-            file: "/a/p.yaml".into(),
-            set: vec!["steps=5".to_owned()],
-            texts: BTreeMap::from([("/a/p.yaml".into(), "stages: {}\n".to_owned())]),
-            device: DeviceName::Cpu,
-            worker: "/bin/pgan-pipe".into(),
-            checkpoint_seconds: 10.0,
-            argv: Vec::new(),
-            time: "2026-01-01T00:00:00Z".to_owned(),
-            recipes: BTreeMap::new(),
-            needs: BTreeSet::from([key(1)]),
-        }
-    }
-
-    fn key(n: u8) -> CacheKey {
-        Digest::of(&[n]).to_string().parse().unwrap()
-    }
-
-    fn job(submission: &str, stage: &str, id: &str) -> Job {
-        Job {
-            stage: stage.to_owned(),
-            recipe: Digest::of(stage.as_bytes()),
-            id: id.to_owned(),
-            after: Vec::new(),
-            submission: submission.to_owned(),
-            log: "/log".into(),
-        }
-    }
-
-    fn setup() -> (tempfile::TempDir, Store, String) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::at(folder.path());
-        let id = store.new_submission(jiff::Timestamp::UNIX_EPOCH).unwrap();
-        store.put_submission(&submission(id.clone())).unwrap();
-        (folder, store, id)
-    }
-
-    #[test]
-    fn a_submission_comes_back_with_its_jobs_and_a_torn_line_is_none() {
-        let (_folder, store, id) = setup();
-        assert_eq!(
-            store.new_submission(jiff::Timestamp::UNIX_EPOCH).unwrap(),
-            format!("{id}-2"),
-            "names are taken once"
-        );
-        let jobs = [job(&id, "base@lr=0.1,width=64", "7"), job(&id, "frozen", "8")];
-        for job in &jobs {
-            store.add_job(&id, job).unwrap();
-        }
-        let list = store.submission_folder(&id).join("jobs.jsonl");
-        let mut text = fs::read(&list).unwrap();
-        text.extend(b"{\"stage\":\"torn");
-        fs::write(&list, text).unwrap();
-        let found = store.submissions().unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!((&found[0].submission, &found[0].jobs[..]), (&submission(id), &jobs[..]));
-    }
-
-    #[test]
-    fn an_altered_submission_is_none() {
-        let (_folder, store, id) = setup();
-        let path = store.submission_folder(&id).join("submission.json");
-        fs::write(&path, fs::read_to_string(&path).unwrap().replace("steps=5", "steps=6")).unwrap();
-        assert_eq!(store.submission(&id).unwrap(), None);
-        assert!(store.submissions().unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_jobs_under_way_need_is_needed() {
-        let (_folder, store, id) = setup();
-        let day = Duration::from_hours(24);
-        let jobs = [job(&id, "base", "7"), job(&id, "frozen", "8")];
-        for job in &jobs {
-            store.add_job(&id, job).unwrap();
-        }
-        let [base, frozen] = jobs.map(|job| job.recipe);
-        let end = JobEnd {
-            outcome: JobOutcome::Done,
-            message: String::new(),
-            key: Some(key(2)),
-            time: "2026-01-01T00:00:00Z".to_owned(),
-        };
-        store.put_end(&id, base, &end).unwrap();
-        assert_eq!(store.needed_by_jobs(day).unwrap(), BTreeSet::from([key(1), key(2)]));
-        assert!(store.needed_by_jobs(Duration::ZERO).unwrap().is_empty(), "one that left no sign for long is over");
-        store.put_end(&id, frozen, &JobEnd { outcome: JobOutcome::Stopped, ..end.clone() }).unwrap();
-        assert!(!store.needed_by_jobs(day).unwrap().is_empty(), "one that was stopped may go on");
-        store.put_end(&id, frozen, &end).unwrap();
-        assert!(store.needed_by_jobs(day).unwrap().is_empty());
-        store.clear_end(&id, frozen);
-        assert_eq!(store.end_of(&id, frozen), None);
-    }
-
-    #[test]
-    fn logs_have_names_that_any_tool_can_take() {
-        let store = Store::at(Path::new("/c"));
-        let log = store.job_log("x", 4, "base@file=a b/%j'\\");
-        assert_eq!(log, Path::new("/c/v1/submissions/x/logs/004-base@file=a-b--j--.log"));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Results from elsewhere: verified before they are published, objects first, the record last.
 
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -63,10 +63,33 @@ impl Store {
         Ok(true)
     }
 
+    /// Copies a file of somebody else's among the objects.
+    pub(crate) fn take_in_copy(&self, file: &Path) -> Result<Output, StoreError> {
+        let folder = self.tmp();
+        files::ensure_folder(&folder)?;
+        let copy = tempfile::NamedTempFile::new_in(&folder).map_err(StoreError::io("write into", &folder))?;
+        // The kernel copies, by reference where it can.
+        File::open(file)
+            .and_then(|mut from| io::copy(&mut from, &mut copy.as_file()))
+            .map_err(StoreError::io("copy", file))?;
+        let output = self.put_file(copy.path())?;
+        files::forget(copy);
+        Ok(output)
+    }
+
     /// Moves a file of `tmp` among the objects, under the digest that its content was found to have.
     pub(crate) fn publish_object(&self, file: &Path, digest: Digest) -> Result<(), StoreError> {
         files::protect(file)?;
         files::publish(file, &self.object(digest))
+    }
+
+    /// Forgets the result of a key; its objects stay for a while.
+    pub(crate) fn forget(&self, key: CacheKey) -> Result<(), StoreError> {
+        let path = self.record(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Stores the text of a record whose objects are there. A complete record that is there already stays. `None` if it is no record of

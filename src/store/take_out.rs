@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Record, Store, StoreError};
+use super::{Record, Store, StoreError, files};
+use crate::digest::Digest;
 
 /// How a file of the store comes to be elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,15 @@ impl Store {
             paths.push(path);
         }
         Ok(paths)
+    }
+
+    /// Links an object to a place outside, or copies it where that cannot be. What is there already stays.
+    pub(crate) fn take_out_object(&self, digest: Digest, to: &Path) -> Result<(), StoreError> {
+        files::ensure_folder(to.parent().unwrap_or(Path::new("/")))?;
+        match place(&self.object(digest), to, Copying::Link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("write", to)(error)),
+            _ => Ok(()),
+        }
     }
 }
 

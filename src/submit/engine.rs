@@ -48,6 +48,17 @@ pub struct JobRequest {
     pub own_options: Vec<String>,
     /// Where its output goes, behind what is there.
     pub log: PathBuf,
+    /// Where it works if its machine shares no files with this one.
+    pub apart: Option<Apart>,
+}
+
+/// Places on a machine that shares no files with the one that submits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// The cache, in the words of the shell there. Handed over as `--cache DIR`.
+    pub cache: String,
+    /// The log, in the cache. Handed over as `--log FILE`.
+    pub log: String,
 }
 
 /// Where a job stands.

@@ -10,6 +10,7 @@ use std::{
 use super::{
     EngineName, Event, JobState,
     standing::{Standing, standings},
+    word::Courier,
 };
 use crate::store::{Job, Store};
 
@@ -44,7 +45,7 @@ pub fn follow(
 ) -> Result<Ended, usize> {
     let mut told: BTreeMap<String, Standing> = BTreeMap::new();
     let mut forgotten: BTreeMap<String, u32> = BTreeMap::new();
-    let mut pause = FIRST;
+    let (mut pause, mut courier) = (FIRST, Courier::new(store));
     loop {
         wait(pause, stop)?;
         pause = (pause * 5 / 4).min(LAST);
@@ -58,6 +59,9 @@ pub fn follow(
                 continue;
             }
         };
+        for error in courier.bring(jobs.iter().filter(|job| !ended(job))) {
+            on_event(&Event::Unanswered(error.to_string()));
+        }
         known.extend(
             jobs.iter().filter(ended).filter_map(|job| Some((job.id.clone(), final_state(told.get(&job.stage)?)))),
         );

@@ -1,6 +1,7 @@
 //! The body of a job: one stage of a submission, run as any run does it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,18 +10,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{EngineName, SubmitError};
+use super::{
+    EngineName, SubmitError,
+    node::{Node, NodeOptions, carried},
+};
 use crate::{
     key::CacheKey,
     pipeline::Pipeline,
     plan::{Plan, PlannedStage, StageState, recipes},
-    run::{Capacity, Event, RunError, RunOptions, Summary, run},
+    remote::{Patience, Remote, Settings},
+    run::{Capacity, Event, RunError, RunOptions, Sharing, Summary, run},
     store::{JobEnd, JobOutcome, Store, Submission},
 };
 
 /// How long results of other jobs are waited for: network file systems show what another machine wrote after some seconds.
-const PATIENCE: Duration = Duration::from_mins(1);
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// The signal by which the engine tells that the job's time is nearly up.
 const TIME_IS_UP: usize = signal_hook::consts::SIGUSR1 as usize;
@@ -36,6 +41,8 @@ pub struct JobOptions {
     pub threads: usize,
     /// The number of the signal that asks it to stop; 0 for none.
     pub stop: Arc<AtomicUsize>,
+    /// Where it takes from and gives to on a machine that shares no store with others.
+    pub node: Option<NodeOptions>,
 }
 
 /// Runs the stage of a job, and leaves word of how it ended. A job whose time is up goes back into the queue if it has come further than
@@ -47,15 +54,19 @@ pub fn perform(
 ) -> Result<Option<Summary>, SubmitError> {
     let id = &options.submission;
     let absent = || SubmitError::NoSubmission { id: id.clone(), store: store.root().to_owned() };
-    let submission = store.submission(id)?.ok_or_else(absent)?;
+    let node = options.node.as_ref().map(|node| Node::new(node, store, id, &options.stop)).transpose()?;
+    let submission = node.as_ref().map_or_else(|| Ok(store.submission(id)?), Node::fetch)?.ok_or_else(absent)?;
     let recipe = *submission.recipes.get(&options.stage).ok_or_else(absent)?;
     store.clear_end(id, recipe);
+    node.as_ref().map_or(Ok(()), |node| node.clear_end(recipe))?;
     let mut course = Course::default();
-    let mut result = attempt(store, options, &submission, &mut |event| {
+    let mut result = attempt(store, options, &submission, node.as_ref(), &mut |event| {
         course.note(event);
         on_event(event);
     });
+    // Where the checkpoint stays behind, a job that is queued again would stand where this one stood.
     if let Err(SubmitError::Run(RunError::Stopped(TIME_IS_UP))) = &result
+        && node.is_none()
         && course.came_further(&submission)
         && requeue(&submission).is_ok()
     {
@@ -64,20 +75,25 @@ pub fn perform(
     let (outcome, message) = match &result {
         Ok(summary) if summary.failed.is_empty() => (JobOutcome::Done, String::new()),
         Ok(_) => (JobOutcome::Failed, course.failure.unwrap_or_default()),
-        Err(SubmitError::Run(RunError::Stopped(TIME_IS_UP))) => (
-            JobOutcome::Failed,
-            "its time was up; its last checkpoint is kept, and another job goes on from there".to_owned(),
-        ),
+        Err(SubmitError::Run(RunError::Stopped(TIME_IS_UP))) => {
+            let advice = match node {
+                None => "its last checkpoint is kept, and another job goes on from there",
+                Some(_) => {
+                    "its checkpoint stays on its machine: give it more time, by `timeout` or an option of the engine"
+                }
+            };
+            (JobOutcome::Failed, format!("its time was up; {advice}"))
+        }
         Err(SubmitError::Run(RunError::Stopped(signal))) => {
             (JobOutcome::Stopped, format!("stopped by signal {signal}"))
         }
         Err(error) => (JobOutcome::Failed, error.to_string()),
     };
     let end = JobEnd { outcome, message, key: course.key, time: format!("{:.3}", jiff::Timestamp::now()) };
-    if let Err(error) = store.put_end(id, recipe, &end)
-        && result.is_ok()
-    {
-        result = Err(error.into());
+    let told = store.put_end(id, recipe, &end).map_err(SubmitError::from);
+    let told = told.and_then(|()| node.as_ref().map_or(Ok(()), |node| node.leave(recipe)));
+    if let (Err(error), Ok(_)) = (told, &result) {
+        result = Err(error);
     }
     result.map(Some)
 }
@@ -86,6 +102,7 @@ fn attempt(
     store: &Store,
     options: &JobOptions,
     submission: &Submission,
+    node: Option<&Node<'_>>,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Summary, SubmitError> {
     let set: Vec<(String, String)> = submission
@@ -93,14 +110,26 @@ fn attempt(
         .iter()
         .filter_map(|set| set.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
         .collect();
-    let pipeline = Pipeline::of_texts(&submission.file, &submission.texts, &set)?;
+    let mut pipeline = Pipeline::of_texts(&submission.file, &submission.texts, &set)?;
+    pipeline.carry(carried(&submission.sources));
     let targets = vec![options.stage.clone()];
     let recipe = recipes(&pipeline, store, &targets)?.remove(&options.stage);
     if recipe != submission.recipes.get(&options.stage).copied() {
         return Err(SubmitError::Changed { stage: options.stage.clone() });
     }
+    let known = match node {
+        None => {
+            await_inputs(&pipeline, store, &targets, &options.stop)?;
+            BTreeMap::new()
+        }
+        Some(node) => {
+            let known = node.take_inputs(&pipeline, &options.stage)?;
+            node.take_sources(&mut pipeline, &options.stage, &submission.sources)?;
+            known
+        }
+    };
     let threads = options.threads.max(1);
-    let options = RunOptions {
+    let run_options = RunOptions {
         targets,
         only_targets: true,
         force: Vec::new(),
@@ -110,27 +139,39 @@ fn attempt(
         device: submission.device,
         worker: submission.worker.clone(),
         lock: None,
-        sharing: None,
+        known,
+        // A node is strict about its remote, before and after the run.
+        sharing: if node.is_some() { None } else { sharing(submission)? },
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_seconds).unwrap_or(Duration::MAX),
         stop: Arc::clone(&options.stop),
         argv: submission.argv.clone(),
     };
-    await_inputs(&pipeline, store, &options)?;
-    Ok(run(&pipeline, store, &options, on_event)?)
+    let summary = run(&pipeline, store, &run_options, on_event)?;
+    if let (Some(node), Some(record)) = (node, summary.results.get(&options.stage)) {
+        node.give(record)?;
+    }
+    Ok(summary)
+}
+
+/// The remote that jobs with a shared store read and write through.
+fn sharing(submission: &Submission) -> Result<Option<Sharing>, SubmitError> {
+    let Some(text) = &submission.remote else { return Ok(None) };
+    let settings = Settings::take_over(text)?;
+    let (push, timeout) = (settings.push, settings.timeout);
+    Ok(Some(Sharing { remote: Remote::new(settings, Patience::of_run(timeout)), push, timeout }))
 }
 
 /// Waits a while for the results of other jobs; whether they have come, the run will say.
-fn await_inputs(pipeline: &Pipeline, store: &Store, options: &RunOptions) -> Result<(), SubmitError> {
+fn await_inputs(pipeline: &Pipeline, store: &Store, targets: &[String], stop: &AtomicUsize) -> Result<(), SubmitError> {
     let since = Instant::now();
     while since.elapsed() < PATIENCE {
-        let plan = Plan::make(pipeline, store, &options.targets, &[])?;
-        let there = |stage: &PlannedStage| {
-            options.targets.contains(&stage.name) || matches!(stage.state, StageState::Cached { .. })
-        };
+        let plan = Plan::make(pipeline, store, targets, &[])?;
+        let there =
+            |stage: &PlannedStage| targets.contains(&stage.name) || matches!(stage.state, StageState::Cached { .. });
         if plan.stages.iter().all(there) {
             break;
         }
-        match options.stop.load(Ordering::Relaxed) {
+        match stop.load(Ordering::Relaxed) {
             0 => thread::sleep(LOOK),
             signal => return Err(RunError::Stopped(signal).into()),
         }

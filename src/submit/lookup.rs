@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    EngineError,
+    SubmitError,
     standing::{Standing, Tracked, track},
+    word::Courier,
 };
 use crate::{
     digest::Digest,
     pipeline::Pipeline,
     plan::{PlanError, recipes},
+    remote::Settings,
     store::{Job, Store, Submission, Submitted},
 };
 
@@ -24,15 +26,17 @@ pub struct Found {
     pub standing: Standing,
     /// The pipeline says something else by now than what the job runs.
     pub outdated: bool,
+    /// Where its result is, if jobs give theirs to a remote alone.
+    pub remote: Option<String>,
 }
 
-/// The latest job for each of these stages, by name, with what went wrong with engines that could not be asked. A job of the same file for
+/// The latest job for each of these stages, by name, with what went wrong with engines and remotes that could not be asked. A job of the same file for
 /// a stage that is something else by now counts if it is in flight.
 pub fn lookup(
     pipeline: &Pipeline,
     store: &Store,
     stages: &BTreeSet<&str>,
-) -> Result<(BTreeMap<String, Found>, Vec<EngineError>), PlanError> {
+) -> Result<(BTreeMap<String, Found>, Vec<SubmitError>), PlanError> {
     let mut submitted = store.submissions()?;
     if submitted.is_empty() || stages.is_empty() {
         return Ok((BTreeMap::new(), Vec::new()));
@@ -50,14 +54,20 @@ pub fn lookup(
             by_recipe.contains_key(&job.recipe) || (of_file(submission) && stages.contains(job.stage.as_str()))
         })
     });
+    let silent = Courier::new(store).bring(submitted.iter().flat_map(|each| &each.jobs));
     let (tracked, errors) = track(store, submitted);
+    let errors = silent.into_iter().map(SubmitError::from).chain(errors.into_iter().map(SubmitError::from)).collect();
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for Tracked { submission, jobs } in tracked {
         let named = of_file(&submission);
+        let remote = submission.remote.as_ref().filter(|_| submission.node_cache.is_some());
+        let remote = remote.and_then(|text| Some(Settings::take_over(text).ok()?.address.to_string()));
         for (job, standing) in jobs {
             let engine = submission.engine.clone();
-            let entry =
-                |outdated| Found { job: job.clone(), engine: engine.clone(), standing: standing.clone(), outdated };
+            let entry = |outdated| {
+                let (job, engine, standing) = (job.clone(), engine.clone(), standing.clone());
+                Found { job, engine, standing, outdated, remote: remote.clone() }
+            };
             for stage in by_recipe.get(&job.recipe).into_iter().flatten() {
                 found.insert((*stage).to_owned(), entry(false));
             }

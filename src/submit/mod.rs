@@ -1,6 +1,6 @@
 //! Submission: a plan as jobs of a cluster's engine, one a stage, each after those whose results it takes.
 //!
-//! The store is the shared file system. A job is this program again (`pgan-pipe job`): it takes its pipeline from the submission in the
+//! The store is the shared file system, or machines share nothing but a remote ([`apart`], [`node`]). A job is this program again (`pgan-pipe job`): it takes its pipeline from the submission in the
 //! store, never from the file, finds what other jobs made in the store, and runs its stage as any run does. So what the engine does
 //! with jobs, killing, requeueing or starting them twice, costs time and never a result.
 //!
@@ -12,26 +12,31 @@ use crate::{
     key::CacheKey,
     pipeline::PipelineError,
     plan::PlanError,
+    remote::RemoteError,
     run::RunError,
     store::{Job, StoreError},
 };
 
+mod apart;
 mod call;
 mod cancel;
 mod engine;
 mod follow;
 mod job;
 mod lookup;
+mod node;
 mod options;
 mod queue;
 mod slurm;
 mod standing;
+mod word;
 
 pub use cancel::cancel;
-pub use engine::{Engine, EngineError, EngineName, JobRequest, JobState};
+pub use engine::{Apart, Engine, EngineError, EngineName, JobRequest, JobState};
 pub use follow::{Ended, follow};
 pub use job::{JobOptions, perform};
 pub use lookup::{Found, lookup};
+pub use node::NodeOptions;
 pub use options::EngineOption;
 pub use queue::{Queued, SubmitOptions, requests, submit};
 pub use standing::{Standing, Tracked, track};
@@ -114,6 +119,28 @@ pub enum SubmitError {
         /// The stage.
         stage: String,
     },
+    /// The remote cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Machines with caches of their own share nothing.
+    #[error("machines with caches of their own share results by a remote, and none is named: give `--remote URL`")]
+    NoRemote,
+    /// Jobs may not give their results to the only place that they have.
+    #[error("jobs give their results to the remote, which `push = false` in pgan.toml forbids")]
+    NoPush,
+    /// The remote holds another result than the store.
+    #[error(
+        "{remote} holds another result of `{stage}` under the same key, so what jobs make of it would not be found here; mend one of          them: `pgan-pipe cache push FILE {stage} --overwrite`, or `run --force {stage}`"
+    )]
+    Differs {
+        /// The stage.
+        stage: String,
+        /// The remote.
+        remote: String,
+    },
+    /// The cache belongs to somebody else.
+    #[error("{} belongs to another user: choose another `--node-cache`", .0.display())]
+    NotOurs(PathBuf),
     /// The job's run could not be carried to its end.
     #[error(transparent)]
     Run(#[from] RunError),

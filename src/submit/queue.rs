@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
-    EngineName, EngineOption, Event, JobRequest, SubmitError,
+    Apart, EngineName, EngineOption, Event, JobRequest, SubmitError,
+    apart::Depot,
     standing::{Standing, track},
 };
 use crate::{
@@ -15,9 +17,10 @@ use crate::{
     digest::Digest,
     pipeline::{Declared, Pipeline, PipelineError},
     plan::{Plan, PlannedStage, StageState, recipes},
+    remote::{RemoteError, Settings},
     run::Demand,
     stage::Problem,
-    store::{Job, Store, Submission, Submitted},
+    store::{Job, Output, Store, Submission, Submitted},
 };
 
 /// What an engine adds to a stage's `timeout`: reading inputs, storing results, pauses between attempts.
@@ -42,6 +45,29 @@ pub struct SubmitOptions {
     pub checkpoint_every: Duration,
     /// The command line.
     pub argv: Vec<String>,
+    /// The remote that jobs share results by.
+    pub remote: Option<Settings>,
+    /// The cache of each machine, in the words of its shell, if they share nothing but the remote.
+    pub node_cache: Option<String>,
+}
+
+impl SubmitOptions {
+    /// What stands in the place of a shared store, if there is none.
+    fn depot(&self) -> Result<Option<Depot>, SubmitError> {
+        match (&self.remote, &self.node_cache) {
+            (_, None) => Ok(None),
+            (None, Some(_)) => Err(SubmitError::NoRemote),
+            (Some(Settings { address, .. }), Some(_)) if !address.is_writable() => {
+                Err(RemoteError::ReadOnly { address: address.clone() }.into())
+            }
+            (Some(settings), Some(_)) if !settings.push => Err(SubmitError::NoPush),
+            (Some(settings), Some(_)) => Ok(Some(Depot::new(settings.clone(), Arc::default()))),
+        }
+    }
+
+    fn remote(&self) -> Option<String> {
+        self.remote.as_ref().map(Settings::hand_over)
+    }
 }
 
 /// What became of a submission.
@@ -59,7 +85,9 @@ pub fn requests(
     store: &Store,
     options: &SubmitOptions,
 ) -> Result<Vec<(String, JobRequest)>, SubmitError> {
-    let plan = plan(pipeline, store, options)?;
+    let plan = plan(pipeline, store, options, options.depot()?.as_ref())?;
+    check(pipeline, options, &plan.stages.iter().filter(|stage| runs(stage)).collect::<Vec<_>>())?;
+    let plan: Vec<PlannedStage> = plan.stages.into_iter().filter(runs).collect();
     let queue = Queue { pipeline, store, options, id: "SUBMISSION".to_owned() };
     let open: BTreeMap<usize, String> =
         plan.iter().map(|stage| (stage.index, format!("ID-OF-{}", stage.name))).collect();
@@ -74,7 +102,8 @@ pub fn submit(
     options: &SubmitOptions,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Queued, SubmitError> {
-    if options.worker.is_absolute() && !options.worker.is_file() {
+    let depot = options.depot()?;
+    if depot.is_none() && options.worker.is_absolute() && !options.worker.is_file() {
         return Err(SubmitError::NoWorker(options.worker.clone()));
     }
     for path in [&options.program, &options.worker, store.root(), &*pipeline.absolute_path()] {
@@ -82,15 +111,16 @@ pub fn submit(
     }
     let _lock = store.lock_submissions()?;
     // What ends between these two lines is found stored by the second.
-    let mut in_flight = in_flight(store, options.engine)?;
-    let plan = Plan::make(pipeline, store, &options.targets, &[])?;
+    let mut in_flight = in_flight(store, options)?;
+    let plan = plan(pipeline, store, options, depot.as_ref())?;
     let (mut needs, mut to_run) = (BTreeSet::new(), Vec::new());
     for stage in &plan.stages {
-        if let StageState::Cached { key, .. } = &stage.state {
-            needs.insert(*key);
-            on_event(&Event::Cached(stage.name.clone(), *key));
-        } else {
-            to_run.push(stage);
+        match &stage.state {
+            StageState::Cached { key, .. } | StageState::Elsewhere { key, .. } => {
+                needs.insert(*key);
+                on_event(&Event::Cached(stage.name.clone(), *key));
+            }
+            _ => to_run.push(stage),
         }
     }
     check(pipeline, options, &to_run)?;
@@ -98,6 +128,10 @@ pub fn submit(
         return Ok(Queued { submission: None, jobs: Vec::new() });
     }
     let recipes = recipes(pipeline, store, &options.targets)?;
+    let sources = match &depot {
+        Some(depot) => depot.supply(pipeline, store, &plan, &to_run)?,
+        None => carried(pipeline),
+    };
     let now = jiff::Timestamp::now();
     let submission = Submission {
         id: store.new_submission(now)?,
@@ -113,8 +147,15 @@ pub fn submit(
         time: format!("{now:.3}"),
         recipes: to_run.iter().filter_map(|stage| Some((stage.name.clone(), *recipes.get(&stage.name)?))).collect(),
         needs,
+        remote: options.remote(),
+        node_cache: options.node_cache.clone(),
+        sources,
     };
     store.put_submission(&submission)?;
+    if let Some(Err(error)) = depot.as_ref().map(|depot| depot.post(store, &submission.id)) {
+        store.drop_submission(&submission.id);
+        return Err(error);
+    }
     let queue = Queue { pipeline, store, options, id: submission.id.clone() };
     let (mut jobs, mut ids) = (Vec::new(), BTreeMap::new());
     for (nth, stage) in to_run.into_iter().enumerate() {
@@ -142,13 +183,24 @@ pub fn submit(
         on_event(&event);
         jobs.push(job);
     }
+    if let Some(depot) = &depot {
+        // A help for collections alone.
+        let _ = depot.post_jobs(store, &submission.id);
+    }
     Ok(Queued { submission: Some(submission.id), jobs })
 }
 
-/// Jobs in flight by recipe; of several the latest.
-fn in_flight(store: &Store, engine: EngineName) -> Result<BTreeMap<Digest, (Job, Standing)>, SubmitError> {
+/// Jobs in flight by recipe whose results come to where those of these options do; of several the latest.
+fn in_flight(store: &Store, options: &SubmitOptions) -> Result<BTreeMap<Digest, (Job, Standing)>, SubmitError> {
     let mut submitted = store.submissions()?;
-    submitted.retain(|each: &Submitted| each.submission.engine == engine.to_string());
+    let remote = options.remote();
+    submitted.retain(|Submitted { submission, .. }| {
+        let together = match submission.node_cache {
+            None => options.node_cache.is_none(),
+            Some(_) => options.node_cache.is_some() && submission.remote == remote,
+        };
+        together && submission.engine == options.engine.to_string()
+    });
     let (tracked, errors) = track(store, submitted);
     if let Some(error) = errors.into_iter().next() {
         return Err(error.into());
@@ -157,12 +209,28 @@ fn in_flight(store: &Store, engine: EngineName) -> Result<BTreeMap<Digest, (Job,
     Ok(jobs.filter(|(_, standing)| standing.in_flight()).map(|(job, standing)| (job.recipe, (job, standing))).collect())
 }
 
-/// The stages that are to run, if they can be submitted.
-fn plan(pipeline: &Pipeline, store: &Store, options: &SubmitOptions) -> Result<Vec<PlannedStage>, SubmitError> {
-    let mut stages = Plan::make(pipeline, store, &options.targets, &[])?.stages;
-    stages.retain(|stage| !matches!(stage.state, StageState::Cached { .. }));
-    check(pipeline, options, &stages.iter().collect::<Vec<_>>())?;
-    Ok(stages)
+/// A plan with what jobs will find.
+fn plan(
+    pipeline: &Pipeline,
+    store: &Store,
+    options: &SubmitOptions,
+    depot: Option<&Depot>,
+) -> Result<Plan, SubmitError> {
+    match depot {
+        Some(depot) => Ok(depot.survey(pipeline, store, &options.targets)?.plan),
+        None => Ok(Plan::make(pipeline, store, &options.targets, &[])?),
+    }
+}
+
+/// The sources that lie in packs: the texts that jobs read do not tell what those are.
+fn carried(pipeline: &Pipeline) -> BTreeMap<PathBuf, Output> {
+    let sources = pipeline.stages.iter().flat_map(|declared| pipeline.sources(declared).into_values());
+    let carried = |path: PathBuf| Some((path.clone(), Output { digest: pipeline.carried(&path)?, size: 0 }));
+    sources.filter_map(carried).collect()
+}
+
+fn runs(stage: &PlannedStage) -> bool {
+    !matches!(stage.state, StageState::Cached { .. } | StageState::Elsewhere { .. })
 }
 
 /// Looks for what would make jobs fail that can be known beforehand.
@@ -228,16 +296,19 @@ impl Queue<'_> {
             let meant = options.filter(move |option| if own { option.names(declared) } else { option.stage.is_none() });
             meant.map(|option| option.option.clone()).collect()
         };
+        let mut command = vec![text(&self.options.program), "job".to_owned(), self.id.clone(), stage.name.clone()];
+        let log = store.job_log(&self.id, nth + 1, &stage.name);
+        let apart = self.options.node_cache.clone().map(|cache| {
+            let log = log.strip_prefix(store.root()).unwrap_or(&log);
+            Apart { cache, log: format!("v1/{}", text(log)) }
+        });
+        match &apart {
+            Some(_) => command.extend(self.options.remote().into_iter().flat_map(|it| ["--remote".to_owned(), it])),
+            None => command.extend(["--cache".to_owned(), text(&cache)]),
+        }
         JobRequest {
             name: format!("pgan:{}:{}", self.pipeline.name, stage.name),
-            command: vec![
-                text(&self.options.program),
-                "job".to_owned(),
-                self.id.clone(),
-                stage.name.clone(),
-                "--cache".to_owned(),
-                text(&cache),
-            ],
+            command,
             after,
             threads: demand.threads(),
             memory: declared.execution.resources.memory.map(crate::pipeline::ByteSize::get),
@@ -245,7 +316,8 @@ impl Queue<'_> {
             time: time(declared),
             options: options(false),
             own_options: options(true),
-            log: store.job_log(&self.id, nth + 1, &stage.name),
+            log,
+            apart,
         }
     }
 

@@ -1,13 +1,13 @@
 //! Slurm, by its programs: `sbatch`, `squeue`, `sacct` where accounting is kept, `scancel` and `scontrol`.
 //!
-//! Everything a job needs stands in `sbatch`'s arguments, which need no quoting; the script is one quoted line. Nothing is relied on of
+//! Everything a job needs stands in `sbatch`'s arguments, which need no quoting; the script is one quoted line, and where machines share no files the places before it. Nothing is relied on of
 //! the environment that the job finds.
 
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
 use super::{
     call::{Answer, call},
-    engine::{Engine, EngineError, EngineName, JobRequest, JobState},
+    engine::{Apart, Engine, EngineError, EngineName, JobRequest, JobState},
 };
 use crate::shell::quote;
 
@@ -97,9 +97,13 @@ fn refused(program: &'static str, answer: &Answer) -> EngineError {
 
 /// The arguments of `sbatch`; of two alike it heeds the later one.
 fn arguments(job: &JobRequest) -> Vec<String> {
-    let folder = job.log.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let (folder, log) = match job.apart {
+        // The script knows where its log is.
+        Some(_) => ("/".into(), Path::new("/dev/null")),
+        None => (job.log.parent().unwrap_or(Path::new("/")).to_string_lossy(), &*job.log),
+    };
     let mut arguments = vec!["--parsable".to_owned(), format!("--job-name={}", job.name)];
-    arguments.extend([format!("--chdir={folder}"), format!("--output={}", literal(&job.log))]);
+    arguments.extend([format!("--chdir={folder}"), format!("--output={}", literal(log))]);
     arguments.extend(["--open-mode=append", "--requeue", WARNING, "--nodes=1", "--ntasks=1"].map(str::to_owned));
     arguments.extend(job.options.iter().cloned());
     arguments.push(format!("--cpus-per-task={}", job.threads));
@@ -116,7 +120,18 @@ fn arguments(job: &JobRequest) -> Vec<String> {
 
 fn script(job: &JobRequest) -> String {
     let words: Vec<String> = job.command.iter().map(|word| quote(word)).collect();
-    format!("#!/bin/sh\nexec {} --threads \"${{SLURM_CPUS_PER_TASK:-{}}}\"\n", words.join(" "), job.threads)
+    let call = format!("exec {} --threads \"${{SLURM_CPUS_PER_TASK:-{}}}\"", words.join(" "), job.threads);
+    let Some(Apart { cache, log }) = &job.apart else { return format!("#!/bin/sh\n{call}\n") };
+    let (cache, log) = (expanding(cache), quote(log));
+    format!(
+        "#!/bin/sh\ncache={cache}\nlog=\"$cache\"/{log}\n(umask 077; mkdir -p \"$cache\") && mkdir -p \"${{log%/*}}\" || exit\n\
+         exec >> \"$log\" 2>&1\n{call} --cache \"$cache\" --log \"$log\"\n"
+    )
+}
+
+/// A text as one word of a shell, which puts in the values of variables.
+fn expanding(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"").replace('`', r"\`"))
 }
 
 /// A path in which Slurm finds no pattern: `%%` stands for a percent sign, unless there is a backslash, which ends all patterns and is

@@ -87,6 +87,7 @@ impl Bench {
             device: DeviceName::Cpu,
             worker: self.path("worker"),
             lock: None,
+            known: std::collections::BTreeMap::new(),
             sharing: None,
             checkpoint_every: std::time::Duration::from_secs(10),
             stop: Arc::clone(&self.stop),

@@ -12,6 +12,7 @@ fn job() -> JobRequest {
         options: vec!["--partition=gpu".to_owned()],
         own_options: vec!["--mem=9G".to_owned()],
         log: "/a %j\\ b's/logs/001-base.log".into(),
+        apart: None,
     }
 }
 
@@ -26,6 +27,24 @@ fn a_job_is_a_call_of_sbatch_with_a_script_of_one_line() {
         "--threads \"${SLURM_CPUS_PER_TASK:-2}\"\nEND",
     );
     assert_eq!(Slurm.show(&job()), script);
+}
+
+#[test]
+fn where_machines_share_nothing_the_script_finds_places_and_the_variables_are_of_the_machine() {
+    let apart = Apart { cache: "$SCRATCH/it's \"mine\"`".to_owned(), log: "v1/s/001 base.log".to_owned() };
+    let job = JobRequest { apart: Some(apart), ..job() };
+    assert_eq!(
+        script(&job),
+        r#"#!/bin/sh
+cache="$SCRATCH/it's \"mine\"\`"
+log="$cache"/'v1/s/001 base.log'
+(umask 077; mkdir -p "$cache") && mkdir -p "${log%/*}" || exit
+exec >> "$log" 2>&1
+exec '/my tools/pgan-pipe' job 1 'base@lr='\''1'\''' --threads "${SLURM_CPUS_PER_TASK:-2}" --cache "$cache" --log "$log"
+"#
+    );
+    let arguments = arguments(&job).join(" ");
+    assert!(arguments.contains("--chdir=/ --output=/dev/null --open-mode=append"), "{arguments}");
 }
 
 #[test]
