@@ -2,7 +2,7 @@
 //!
 //! What a file includes stands before what is its own. Its own `seed`, `replicas` and `params` win over included ones; two files
 //! that it includes may not contradict each other in them, and no two files may define the same stage. The name of a pipeline
-//! is that of the file that includes. A file that is reached in two ways is read once.
+//! is that of the file that includes. A file that is reached in two ways is read once; one may lie in a pack ([`packed`]).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

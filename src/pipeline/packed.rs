@@ -2,14 +2,14 @@
 //! pipeline.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
 use super::{Carried, MAX_BYTES, absolute, include::plain};
-use crate::pack::{Manifest, PackError, read_file, read_manifest};
+use crate::pack::{Manifest, read_file, read_manifest};
 
 /// What the name of a pack ends in.
 const EXTENSION: &str = "pgan";
@@ -22,25 +22,24 @@ impl Packs {
     /// The bytes of a file that lies in a pack, or of a pack; `None` if the path leads into none.
     pub(super) fn read(&mut self, path: &Path) -> Option<io::Result<Vec<u8>>> {
         let pack = pack_in(path)?;
-        Some(self.read_from(pack, path.strip_prefix(pack).unwrap_or(path)).map_err(io::Error::other))
+        Some(self.read_from(pack, path.strip_prefix(pack).unwrap_or(path)))
     }
 
-    fn read_from(&mut self, pack: &Path, inner: &Path) -> Result<Vec<u8>, PackError> {
-        let open = || {
-            let file = File::open(pack);
-            file.map_err(|source| PackError::Io { action: "read", path: pack.to_owned(), source })
+    fn read_from(&mut self, pack: &Path, inner: &Path) -> io::Result<Vec<u8>> {
+        let manifest = match self.0.entry(pack.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert(read_manifest(BufReader::new(File::open(pack)?)).map_err(io::Error::other)?)
+            }
         };
-        if !self.0.contains_key(pack) {
-            self.0.insert(pack.to_owned(), read_manifest(BufReader::new(open()?))?);
+        if inner.as_os_str().is_empty() {
+            let name = pack.file_name().unwrap_or_default().to_string_lossy();
+            let included = serde_json::Value::String(format!("{name}/{}", manifest.pipeline));
+            return Ok(format!("include: {included}\n").into_bytes());
         }
-        let Some(manifest) = self.0.get(pack).filter(|_| inner.as_os_str().is_empty()) else {
-            let inner = plain(inner).to_string_lossy().into_owned();
-            let absent = || io::Error::new(io::ErrorKind::NotFound, format!("the pack has no file `{inner}`"));
-            return read_file(open()?, &inner, MAX_BYTES)?.ok_or_else(absent).map_err(PackError::Read);
-        };
-        let name = pack.file_name().unwrap_or_default().to_string_lossy();
-        let included = serde_json::Value::String(format!("{name}/{}", manifest.pipeline));
-        Ok(format!("include: {included}\n").into_bytes())
+        let inner = plain(inner).to_string_lossy().into_owned();
+        let found = read_file(File::open(pack)?, &inner, MAX_BYTES).map_err(io::Error::other)?;
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("the pack has no file `{inner}`")))
     }
 
     /// The pack that a file was read from.

@@ -53,7 +53,11 @@ pub fn perform(
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Option<Summary>, SubmitError> {
     let id = &options.submission;
-    let absent = || SubmitError::NoSubmission { id: id.clone(), store: store.root().to_owned() };
+    let place = || match &options.node {
+        Some(node) => node.remote.address.to_string().into(),
+        None => store.root().to_owned(),
+    };
+    let absent = || SubmitError::NoSubmission { id: id.clone(), place: place() };
     let node = options.node.as_ref().map(|node| Node::new(node, store, id, &options.stop)).transpose()?;
     let submission = node.as_ref().map_or_else(|| Ok(store.submission(id)?), Node::fetch)?.ok_or_else(absent)?;
     let recipe = *submission.recipes.get(&options.stage).ok_or_else(absent)?;

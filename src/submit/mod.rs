@@ -104,12 +104,12 @@ pub enum SubmitError {
     #[error("{} cannot be submitted: its name is not UTF-8", .0.display())]
     NotText(PathBuf),
     /// The submission is not in the store.
-    #[error("there is no submission `{id}` in {}, or it was altered: submit the pipeline again", store.display())]
+    #[error("there is no submission `{id}` in {}, or it was altered: submit the pipeline again", place.display())]
     NoSubmission {
         /// Its name.
         id: String,
-        /// The store.
-        store: PathBuf,
+        /// The store, or the remote in its place.
+        place: PathBuf,
     },
     /// What the stage is made of is not what was submitted.
     #[error(
