@@ -179,8 +179,11 @@ impl Export {
     /// Refuses a file that is there, or cannot be, before there is anything to write.
     fn check_output(&self, output: &Path) -> Result<(), Failure> {
         let shown = output.display();
-        if output.is_dir() {
-            return Err(Failure::message(IO, format!("cannot write {shown}: it is a folder")));
+        if let Ok(there) = output.metadata()
+            && !there.is_file()
+        {
+            let what = if there.is_dir() { "a folder" } else { "no plain file" };
+            return Err(Failure::message(IO, format!("cannot write {shown}: it is {what}")));
         }
         if !self.force && output.symlink_metadata().is_ok() {
             return Err(Failure::message(INVALID, format!("{shown} is there already; `--force` replaces it")));
