@@ -128,7 +128,7 @@ fn a_result_that_is_not_as_it_was_stored_is_not_shown() {
     #[expect(clippy::permissions_set_readonly_false, reason = "the folder is gone in a moment")]
     permissions.set_readonly(false);
     fs::set_permissions(&object, permissions).unwrap();
-    fs::write(&object, text.replacen("\"format\":2", "\"format\":2 ", 1)).unwrap();
+    fs::write(&object, text.replacen("\"format\":2", "\"format\":3", 1)).unwrap();
 
     let output = folder.run(&["report", "pipeline.yaml"]);
     let said = String::from_utf8(output.stderr).unwrap();
