@@ -1,7 +1,7 @@
 //! The report: one HTML page of a pipeline's results that needs nothing else. It is for screens of any width, light or dark, and for paper.
 //!
 //! Sections have files of their own; each takes records and files from the store, and gives markup. Figures are those of
-//! [`plot`](super::plot), drawn compactly and in the colours of the page.
+//! [`plot`], drawn compactly and in the colours of the page.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
