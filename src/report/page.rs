@@ -265,8 +265,11 @@ pub fn figures(
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut figures = Vec::new();
     for histograms in &evaluation.observables {
-        let svg = plot::ratio_plot(evaluation, &histograms.observable, &names, size)?;
-        figures.push((histograms.observable.clone(), svg));
+        match plot::ratio_plot(evaluation, &histograms.observable, &names, size) {
+            // A test sample may hold no event in an observable's usual bins: the others have their figures all the same.
+            Err(PlotError::Empty(_)) => {}
+            svg => figures.push((histograms.observable.clone(), svg?)),
+        }
     }
     if let Some(quantiles) = &evaluation.quantiles
         && let Some(svg) = plot::quantile_plot(quantiles, &names, size)?
@@ -274,4 +277,38 @@ pub fn figures(
         figures.push((format!("{}-quantiles", quantiles.observable), svg));
     }
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Evaluation,
+            evaluation::{Events, Histograms},
+        },
+        *,
+    };
+    use crate::metrics::Binning;
+
+    #[test]
+    fn an_observable_without_test_events_in_its_bins_does_not_keep_the_others_from_being_drawn() {
+        let histograms = |observable: &str, counts: [u64; 2]| Histograms {
+            observable: observable.to_owned(),
+            binning: Binning::uniform(2, 0.0, 2.0).unwrap(),
+            test: counts.to_vec(),
+            floor: counts.to_vec(),
+            models: vec![counts.to_vec()],
+        };
+        let evaluation = Evaluation {
+            format: Evaluation::FORMAT,
+            events: Events { test: 10, generated: 10, floor: 10 },
+            tail: None,
+            observables: vec![histograms("outside", [0, 0]), histograms("inside", [4, 6])],
+            spectra: Vec::new(),
+            quantiles: None,
+            joint: None,
+        };
+        let drawn = figures(&evaluation, &["model".to_owned()], plot::Size::Compact).unwrap();
+        assert_eq!(drawn.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["inside"]);
+    }
 }
