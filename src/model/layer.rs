@@ -67,9 +67,17 @@ pub struct Convolution {
     pub append: usize,
 }
 
-/// How many features layers in this order make of this many; `None` if one does not take what the one before it makes.
+/// How many features layers in this order make of this many; `None` if one does not take what the one before it makes, one has no
+/// features, or the first is not linear.
 pub fn chained(layers: &[Layer], features: usize) -> Option<usize> {
-    layers.iter().try_fold(features, |features, layer| layer.outputs(features))
+    let Some(Layer::Linear { .. }) = layers.first() else { return None };
+    let some = |features: &usize| *features > 0;
+    layers.iter().try_fold(features, |features, layer| layer.outputs(features).filter(some)).filter(|_| some(&features))
+}
+
+/// Whether a net of these layers is linear but for masks, which are constant almost everywhere.
+pub fn are_piecewise_linear(layers: &[Layer]) -> bool {
+    !layers.iter().any(|layer| matches!(layer, Layer::Tanh | Layer::BatchNorm { .. }))
 }
 
 impl Convolution {

@@ -22,11 +22,14 @@ pub mod layer;
 pub mod network;
 pub mod ratio;
 mod sampling;
+#[cfg(feature = "libtorch")]
+pub(crate) mod torch;
+pub mod transfer;
 pub(crate) mod wide;
 pub mod window;
 
 pub use artifact::{Component, Discriminator, StoredModel};
-pub use backprop::{Leaf, PiecewiseLinear, Traced};
+pub use backprop::{Leaf, Traced};
 pub use derived::{Derived, Rows};
 pub use draws::{Draws, Uniform};
 pub use network::{Network, Pass, Weights};

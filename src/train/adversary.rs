@@ -8,7 +8,7 @@
 //! R1 and R2 are γ/2 E[w |∇D|²] on reals and fakes (Mescheder et al. 2018). Gradients are taken with respect to all that the
 //! discriminator sees, derived observables included, as if they were independent inputs.
 
-use burn::tensor::{Device, Tensor, TensorData, activation::sigmoid};
+use burn::tensor::{Device, Tensor, activation::sigmoid};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -23,9 +23,10 @@ use super::{
 use crate::{
     data::Description,
     model::{
-        Derived, Discriminator, Network, Pass, PiecewiseLinear, Traced, Weights,
+        Derived, Discriminator, Network, Pass, Traced, Weights,
         backprop::{NORM_OFFSET, Penalty},
         derived::host,
+        transfer::upload,
     },
 };
 
@@ -132,15 +133,12 @@ impl Adversary {
     }
 
     /// One step on as many reals as fakes; returns the loss.
-    pub fn learn(&mut self, real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng) -> Tensor<1> {
+    pub fn learn(&mut self, real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng) -> Result<Tensor<1>, TrainError> {
         let between = (self.loss.penalty > 0.0).then(|| interpolate(real, fake, rng, &self.device));
         let mut pass = Pass::training(&mut self.dropout);
-        let (loss, gradient) = match PiecewiseLinear::of(&self.net) {
-            Some(net) => by_hand(&net, self.loss, real, fake, between, &mut pass),
-            None => by_autodiff(&self.net, self.loss, real, fake, between, &mut pass),
-        };
+        let (loss, gradient) = discriminate(&self.net, self.loss, real, fake, between, &mut pass)?;
         self.optimizer.update(&mut self.net, gradient);
-        loss
+        Ok(loss)
     }
 
     /// What it makes of a batch as it stands, without dropout: the means of its weighted logits, `d_real` and `d_fake`, and, where the
@@ -209,18 +207,18 @@ impl Adversary {
     }
 }
 
-/// The loss on reals and fakes and its flat gradient with the penalties', by the explicit passes of a piecewise linear net.
-fn by_hand(
-    net: &PiecewiseLinear<'_>,
+/// The loss on reals and fakes and its flat gradient with the penalties'.
+fn discriminate(
+    net: &Network,
     loss: Loss,
     real: &Batch,
     fake: &Batch,
     between: Option<Tensor<2>>,
     pass: &mut Pass<'_>,
-) -> (Tensor<1>, Tensor<1>) {
+) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
     let size = real.rows.dims()[0];
     let both = |real: Tensor<2>, fake: Tensor<2>| Tensor::cat(vec![real, fake], 0);
-    let (logits, tape) = net.forward(both(real.rows.clone(), fake.rows.clone()), pass);
+    let (logits, traced) = Traced::forward(net, both(real.rows.clone(), fake.rows.clone()), pass);
     let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
     let (w_real, w_fake) = (real.weights.clone(), fake.weights.clone());
     let (value, outputs) = match loss.kind {
@@ -242,59 +240,30 @@ fn by_hand(
     let outputs = outputs / size as f64;
     let mut gradient = if loss.r1 > 0.0 || loss.r2 > 0.0 {
         let weights = both(real.weights.clone() * loss.r1, fake.weights.clone() * loss.r2) / size as f64;
-        net.penalised(&tape, outputs, Penalty::Zero(&weights))
+        penalised(&traced, outputs, Penalty::Zero(&weights))?
     } else {
-        net.parameters(&tape, outputs)
+        traced.parameters(outputs)
     };
     if let Some(between) = between {
-        let (logits, tape) = net.forward(between, &mut Pass::evaluation());
-        gradient = gradient + net.penalised(&tape, logits.zeros_like(), Penalty::One(loss.penalty / size as f64));
+        let (logits, traced) = Traced::forward(net, between, &mut Pass::evaluation());
+        let weight = loss.penalty / size as f64;
+        gradient = gradient + penalised(&traced, logits.zeros_like(), Penalty::One(weight))?;
     }
-    (value, gradient)
+    Ok((value, gradient))
 }
 
-/// As [`by_hand`], for any net.
-fn by_autodiff(
-    net: &Network,
-    loss: Loss,
-    real: &Batch,
-    fake: &Batch,
-    between: Option<Tensor<2>>,
-    pass: &mut Pass<'_>,
-) -> (Tensor<1>, Tensor<1>) {
-    let size = real.rows.dims()[0];
-    let bound = net.tracked();
-    let both = Tensor::cat(vec![real.rows.clone(), fake.rows.clone()], 0);
-    let logits = bound.forward(Tensor::from_inner(both), pass);
-    let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
-    let (w_real, w_fake) = (Tensor::from_inner(real.weights.clone()), Tensor::from_inner(fake.weights.clone()));
-    let value = match loss.kind {
-        LossKind::Relativistic => (softplus(d_fake - d_real) * w_real * w_fake).mean(),
-        LossKind::NonSaturating => (softplus(d_real.neg()) * w_real).mean() + (softplus(d_fake) * w_fake).mean(),
-        LossKind::WganGp => (d_fake * w_fake).mean() - (d_real * w_real).mean(),
-    };
-    let squared = |gradient: Tensor<2>| gradient.square().sum_dim(1);
-    let mut penalised = value.clone();
-    if loss.r1 > 0.0 || loss.r2 > 0.0 {
-        let weights = [real.weights.clone() * (loss.r1 / 2.0), fake.weights.clone() * (loss.r2 / 2.0)];
-        let weights = Tensor::from_inner(Tensor::cat(weights.to_vec(), 0));
-        penalised = penalised + (squared(bound.input_gradient(pass)) * weights).sum() / size as f64;
-    }
-    if let Some(between) = between {
-        let mut pass = Pass::recording();
-        net.plain().forward(between, &mut pass);
-        let norm = (squared(bound.input_gradient(&pass)) + NORM_OFFSET).sqrt();
-        penalised = penalised + (norm - 1.0).square().mean() * loss.penalty;
-    }
-    let gradients = penalised.backward();
-    (value.inner(), bound.gradient(&gradients))
+/// The flat gradient of Σ output · `slope` and a penalty.
+fn penalised(traced: &Traced, slope: Tensor<2>, penalty: Penalty<'_>) -> Result<Tensor<1>, TrainError> {
+    let unusable =
+        || TrainError::Unusable("gradient penalties need a discriminator that is linear but for masks".into());
+    traced.penalised(slope, penalty).ok_or_else(unusable)
 }
 
 /// Points on the lines between pairs of a real and a fake.
 fn interpolate(real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng, device: &Device) -> Tensor<2> {
     let size = real.rows.dims()[0];
     let share: Vec<f32> = (0..size).map(|_| rng.random()).collect();
-    let share = Tensor::<2>::from_data(TensorData::new(share, [size, 1]), device);
+    let share = upload(share, [size, 1], device);
     fake.rows.clone() + (real.rows.clone() - fake.rows.clone()) * share
 }
 
@@ -305,14 +274,18 @@ pub fn fresh(layers: Vec<crate::model::layer::Layer>, derived: Derived, rng: &mu
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::TensorData;
     use rand::SeedableRng;
 
     use super::*;
     use crate::{
         model::{
             architecture::{discriminator, mlp},
+            backprop::{numbers, reference::Bound},
+            device::here,
             layer::Layer,
             noise,
+            transfer::is_host,
         },
         train::config::{Architecture, DiscriminatorConfig},
     };
@@ -357,44 +330,86 @@ mod tests {
         }
     }
 
+    /// As [`discriminate`], on the CPU and by autodiff.
+    fn by_autodiff(
+        net: &Network,
+        loss: Loss,
+        real: &Batch,
+        fake: &Batch,
+        between: Option<Tensor<2>>,
+        pass: &mut Pass<'_>,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let size = real.rows.dims()[0];
+        let bound = Bound::new(net);
+        let both = Tensor::cat(vec![real.rows.clone(), fake.rows.clone()], 0);
+        let (logits, masks) = bound.forward(Tensor::from_inner(both), pass);
+        let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
+        let (w_real, w_fake) = (Tensor::from_inner(real.weights.clone()), Tensor::from_inner(fake.weights.clone()));
+        let value = match loss.kind {
+            LossKind::Relativistic => (softplus(d_fake - d_real) * w_real * w_fake).mean(),
+            LossKind::NonSaturating => (softplus(d_real.neg()) * w_real).mean() + (softplus(d_fake) * w_fake).mean(),
+            LossKind::WganGp => (d_fake * w_fake).mean() - (d_real * w_real).mean(),
+        };
+        let squared = |gradient: Tensor<2>| gradient.square().sum_dim(1);
+        let mut penalised = value.clone();
+        if loss.r1 > 0.0 || loss.r2 > 0.0 {
+            let weights = [real.weights.clone() * (loss.r1 / 2.0), fake.weights.clone() * (loss.r2 / 2.0)];
+            let weights = Tensor::from_inner(Tensor::cat(weights.to_vec(), 0));
+            penalised = penalised + (squared(bound.input_gradient(&masks)) * weights).sum() / size as f64;
+        }
+        if let Some(between) = between {
+            let (_, masks) = bound.forward(Tensor::from_inner(between), &mut Pass::evaluation());
+            let norm = (squared(bound.input_gradient(&masks)) + NORM_OFFSET).sqrt();
+            penalised = penalised + (norm - 1.0).square().mean() * loss.penalty;
+        }
+        let gradients = penalised.backward();
+        (value.inner(), bound.gradient(&gradients))
+    }
+
     #[test]
     fn the_gradient_by_hand_is_that_of_autodiff_for_every_loss() {
-        for case in [
+        let losses = [
             (LossKind::Relativistic, 0.3, 0.7, 0.0),
             (LossKind::NonSaturating, 0.5, 0.0, 0.0),
             (LossKind::NonSaturating, 0.0, 0.0, 0.0),
             (LossKind::WganGp, 0.0, 0.0, 10.0),
-        ]
-        .into_iter()
-        .flat_map(|loss| [(loss, false), (loss, true)])
-        {
-            let ((kind, r1, r2, penalty), convolutional) = case;
-            let loss = Loss { kind, r1, r2, penalty, critic_steps: 1 };
-            let mut rng = ChaCha8Rng::seed_from_u64(4);
-            let layers = if convolutional {
-                let architecture = Architecture::PreciseganCnn;
-                discriminator(&DiscriminatorConfig { architecture, ..DiscriminatorConfig::default() }, 5)
-            } else {
-                let mut layers = mlp(5, &[12, 8], 1);
-                layers.insert(2, Layer::Dropout { share: 0.3 });
-                layers
-            };
-            let mut weights = Weights::fresh(layers, &mut rng);
-            weights.parameters.iter_mut().enumerate().for_each(|(i, w)| *w += 0.01 * (i as f32).sin());
-            let net = Network::new(&weights, &Device::flex());
-            let (real, fake) = (batch(0.5, &mut rng), batch(-0.5, &mut rng));
-            let between = (penalty > 0.0).then(|| interpolate(&real, &fake, &mut rng, &Device::flex()));
-            let numbers = |tensor: Tensor<1>| tensor.try_into_vec_as::<f32>().unwrap();
-            let same_dropout = || ChaCha8Rng::seed_from_u64(9);
-            let (mut one, mut other) = (same_dropout(), same_dropout());
-            let piecewise = PiecewiseLinear::of(&net).unwrap();
-            let hand = by_hand(&piecewise, loss, &real, &fake, between.clone(), &mut Pass::training(&mut one));
-            let auto = by_autodiff(&net, loss, &real, &fake, between, &mut Pass::training(&mut other));
-            assert!((numbers(hand.0)[0] - numbers(auto.0)[0]).abs() < 1e-5);
-            let (hand, auto) = (numbers(hand.1), numbers(auto.1));
-            let scale = auto.iter().fold(0f32, |scale, g| scale.max(g.abs()));
-            for (a, b) in hand.iter().zip(&auto) {
-                assert!((a - b).abs() < 2e-5 * scale, "{kind:?}: {a} is not {b}");
+        ];
+        for (device, convolutional) in here().into_iter().flat_map(|device| [(device.clone(), false), (device, true)]) {
+            for (kind, r1, r2, penalty) in losses {
+                let loss = Loss { kind, r1, r2, penalty, critic_steps: 1 };
+                let mut rng = ChaCha8Rng::seed_from_u64(4);
+                let layers = if convolutional {
+                    let architecture = Architecture::PreciseganCnn;
+                    discriminator(&DiscriminatorConfig { architecture, ..DiscriminatorConfig::default() }, 5)
+                } else {
+                    let mut layers = mlp(5, &[12, 8], 1);
+                    if is_host(&device) {
+                        layers.insert(2, Layer::Dropout { share: 0.3 });
+                    }
+                    layers
+                };
+                let mut weights = Weights::fresh(layers, &mut rng);
+                weights.parameters.iter_mut().enumerate().for_each(|(i, w)| *w += 0.01 * (i as f32).sin());
+                let (real, fake) = (batch(0.5, &mut rng), batch(-0.5, &mut rng));
+                let between = (penalty > 0.0).then(|| interpolate(&real, &fake, &mut rng, &Device::flex()));
+                let same_dropout = || ChaCha8Rng::seed_from_u64(9);
+                let (mut one, mut other) = (same_dropout(), same_dropout());
+                let net = Network::new(&weights, &Device::flex());
+                let auto = by_autodiff(&net, loss, &real, &fake, between.clone(), &mut Pass::training(&mut other));
+                let there = |batch: &Batch| {
+                    let [rows, weights] = [&batch.rows, &batch.weights].map(|tensor| tensor.clone().to_device(&device));
+                    Batch { rows, weights }
+                };
+                let between = between.map(|tensor| tensor.to_device(&device));
+                let net = Network::new(&weights, &device);
+                let pass = &mut Pass::training(&mut one);
+                let hand = discriminate(&net, loss, &there(&real), &there(&fake), between, pass).unwrap();
+                assert!((numbers(hand.0)[0] - numbers(auto.0)[0]).abs() < 1e-5);
+                let (hand, auto) = (numbers(hand.1), numbers(auto.1));
+                let scale = auto.iter().fold(0f32, |scale, g| scale.max(g.abs()));
+                for (a, b) in hand.iter().zip(&auto) {
+                    assert!((a - b).abs() < 2e-5 * scale, "{kind:?}: {a} is not {b}");
+                }
             }
         }
     }

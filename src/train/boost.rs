@@ -4,14 +4,14 @@
 //! drawn often and weighs little, and the discriminator still sees the mixture. G is constant in G1's parameters: the step of
 //! G1 draws nothing from it.
 
-use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
     LOG_EVERY, TrainError,
     adversary::Adversary,
     archive::state,
+    bank::Bank,
     checkpoint::Session,
     config::OptimizerConfig,
     finite,
@@ -21,11 +21,14 @@ use super::{
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
     tempering::Tempering,
-    weigher::{Weigher, real_sample, rows},
+    weigher::{Weigher, real_sample},
 };
 use crate::{
     data::Description,
-    model::{Discriminator, Model, Network, Pass, Traced, Weights},
+    model::{
+        Discriminator, Model, Network, Pass, Traced, Weights,
+        transfer::{permutation, upload},
+    },
     rng::Streams,
 };
 
@@ -102,7 +105,7 @@ pub struct Boosted {
 /// All that changes from step to step.
 struct Boosting<'a> {
     random: Randomness,
-    base_noise: ChaCha8Rng,
+    base: Bank<'a>,
     latents: Latents<'a>,
     net: Network,
     optimizer: Optimizer,
@@ -115,7 +118,7 @@ struct Boosting<'a> {
 }
 
 state!(Boosting<'_> {
-    random, base_noise, latents, net, optimizer, average, adversary, weigher, guard, tempering, q
+    random, base, latents, net, optimizer, average, adversary, weigher, guard, tempering, q
 });
 
 /// How a batch of fakes is made up.
@@ -150,7 +153,7 @@ pub fn train(
 ) -> Result<Boosted, TrainError> {
     let steps = training.steps;
     let composition = Composition::of(training.batch, training.share)?;
-    let mut boosting = Boosting::new(training, candidate, adversary, streams)?;
+    let mut boosting = Boosting::new(training, composition, candidate, adversary, streams)?;
     let mut watched = Vec::new();
     for step in session.resume("boost", steps, &mut boosting)? + 1..=steps {
         session.keep("boost", step - 1, &mut boosting);
@@ -190,6 +193,7 @@ struct Done {
 impl<'a> Boosting<'a> {
     fn new(
         training: &'a BoostTraining<'a>,
+        composition: Composition,
         candidate: &Weights,
         adversary: Adversary,
         streams: &Streams,
@@ -199,7 +203,7 @@ impl<'a> Boosting<'a> {
         let sample = real_sample(reals, &mut streams.stream("mixture weight"));
         Ok(Self {
             random: Randomness::new(streams),
-            base_noise: streams.stream("base noise"),
+            base: Bank::new(training.base, composition.from_base, streams.stream("base noise"), device),
             latents: Latents::new(training.latents, training.latent, description, streams, device)?,
             optimizer: Optimizer::new(training.optimizer, steps),
             average: Average::new(&net, training.ema),
@@ -218,8 +222,7 @@ impl<'a> Boosting<'a> {
         let Composition { from_base, from_candidate } = composition;
         let Self { random, latents, net, adversary, .. } = self;
         let real = reals.batch(&mut random.order, device);
-        let base = training.base.sample_encoded(from_base, &mut self.base_noise)?;
-        let base = rows(base, description.coordinates.width(), device);
+        let base = self.base.take()?;
         let mut seen_by_critic = None;
         for _ in 0..adversary.loss().critic_steps {
             let drawn = latents.draw(from_candidate, net, &mut random.noise)?;
@@ -238,7 +241,7 @@ impl<'a> Boosting<'a> {
             self.weigher.show(&seen, from_base);
             // Relativistic pairs join the i-th real and the i-th fake, and reals come ordered by stratum.
             let fake = shuffled(&seen, &weights, &mut random.order, device);
-            seen_by_critic = Some((adversary.learn(&real, &fake, &mut random.order), fake, fakes, component));
+            seen_by_critic = Some((adversary.learn(&real, &fake, &mut random.order)?, fake, fakes, component));
         }
         let Some((d_loss, fake, fakes, weights)) = seen_by_critic else {
             return Err(TrainError::Unusable("boosting needs at least one step of its discriminator".into()));
@@ -293,17 +296,9 @@ fn component_weights(from_base: usize, from_candidate: usize, q: f64, kappa: f64
 /// The rows and their weights in a random order.
 fn shuffled(rows: &Tensor<2>, weights: &[f32], rng: &mut ChaCha8Rng, device: &Device) -> Batch {
     let size = weights.len();
-    let mut order: Vec<usize> = (0..size).collect();
-    for last in (1..size).rev() {
-        order.swap(last, rng.random_range(0..=last));
-    }
-    let weights: Vec<f32> = order.iter().map(|&i| weights[i]).collect();
-    let order: Vec<i32> = order.into_iter().map(|i| i as i32).collect();
-    let order = Tensor::<1, burn::tensor::Int>::from_data(TensorData::new(order, [size]), device);
-    Batch {
-        rows: rows.clone().select(0, order),
-        weights: Tensor::from_data(TensorData::new(weights, [size, 1]), device),
-    }
+    let order = permutation(size, rng, device);
+    let weights: Tensor<2> = upload(weights.to_vec(), [size, 1], device);
+    Batch { rows: rows.clone().select(0, order.clone()), weights: weights.select(0, order) }
 }
 
 #[cfg(test)]

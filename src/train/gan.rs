@@ -1,6 +1,6 @@
 //! The adversarial loop of one generator against a discriminator.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     data::Description,
-    model::{Discriminator, Network, Pass, Traced, Weights, derived::host, noise},
+    model::{Discriminator, Network, Pass, Traced, Weights, derived::host},
     rng::Streams,
 };
 
@@ -55,11 +55,6 @@ impl Randomness {
     pub(super) fn new(streams: &Streams) -> Self {
         Self { order: streams.stream("order"), noise: streams.stream("noise"), dropout: streams.stream("dropout") }
     }
-}
-
-/// Latent vectors `[batch, latent]`, outside of autodiff.
-pub(super) fn latent(batch: usize, width: usize, rng: &mut ChaCha8Rng, device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(noise(batch * width, rng), [batch, width]), device)
 }
 
 /// What a step leaves to look at.
@@ -149,7 +144,7 @@ impl<'a> Gan<'a> {
             net.absorb(pass);
             let weights = fake_weights(tempering.as_mut(), &made, &drawn, device)?;
             let fake = Batch { rows: adversary.see(description, made.clone())?, weights };
-            let d_loss = adversary.learn(&real, &fake, &mut random.order);
+            let d_loss = adversary.learn(&real, &fake, &mut random.order)?;
             seen_by_critic = Some((d_loss, fake, made, drawn.weights));
         }
         let Some((d_loss, fake, made, weights)) = seen_by_critic else {

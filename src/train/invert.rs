@@ -15,14 +15,14 @@ use super::{
     checkpoint::Session,
     config::OptimizerConfig,
     finite,
-    gan::{Randomness, check, latent},
+    gan::{Randomness, check},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
     weigher::rows,
 };
 use crate::{
     data::Description,
-    model::{Network, Pass, Traced, Weights, derived::host, noise},
+    model::{Network, Pass, Traced, Weights, derived::host, noise, transfer::normal},
     rng::Streams,
 };
 
@@ -86,15 +86,15 @@ pub fn train(
         session.keep("invert", step - 1, &mut inverting);
         let Inverting { random, encoder_noise, net, optimizer, average, adversary } = &mut inverting;
         let real = reals.batch(&mut random.order, device);
-        let z = latent(batch, width, &mut random.noise, device);
+        let z = normal([batch, width], &mut random.noise, device);
         let made = generator.forward(z.clone(), &mut Pass::evaluation());
         // In the places of the adversary's reals stand the generator's pairs: the encoder's must come to look like those.
         let generated = Batch { rows: Tensor::cat(vec![made, z], 1), weights: ones.clone() };
-        let noisy = Tensor::cat(vec![real.rows.clone(), latent(batch, width, encoder_noise, device)], 1);
+        let noisy = Tensor::cat(vec![real.rows.clone(), normal([batch, width], encoder_noise, device)], 1);
         let (encoded, traced) = Traced::forward(net, noisy, &mut Pass::training(&mut random.dropout));
         let pairs = Tensor::cat(vec![real.rows.clone(), encoded], 1);
         let encoded = Batch { rows: pairs.clone(), weights: real.weights.clone() };
-        let d_loss = adversary.learn(&generated, &encoded, &mut random.order);
+        let d_loss = adversary.learn(&generated, &encoded, &mut random.order)?;
         let (loss, slope) = adversary.judge(description, &generated, pairs, real.weights)?;
         let gradient = traced.parameters(slope.slice([0..batch, coordinates..coordinates + width]));
         optimizer.update(net, gradient);

@@ -6,13 +6,18 @@
 //!
 //! Either way the weighted batch stands for fakes of N(0, I), whatever becomes of the generator.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::{TrainError, archive::state, gaussians::Proposal, tail::TailGauge};
 use crate::{
     data::Description,
-    model::{Network, Pass, derived::host, noise},
+    model::{
+        Network, Pass,
+        derived::host,
+        noise,
+        transfer::{normal, upload},
+    },
     rng::Streams,
 };
 
@@ -85,24 +90,26 @@ impl<'a> Latents<'a> {
         generator: &Network,
         rng: &mut ChaCha8Rng,
     ) -> Result<Drawn, TrainError> {
-        let (z, weights) = match (self.sampling, &mut self.gauge) {
+        let Self { width, device, .. } = *self;
+        let there = |z: Vec<f32>| {
+            let rows = z.len() / width.max(1);
+            upload(z, [rows, width], device)
+        };
+        Ok(match (self.sampling, &mut self.gauge) {
             (LatentSampling::Proposal(proposal), _) => {
                 let (z, weights) = proposal.draw(batch, rng);
-                (z, Some(weights))
+                Drawn { z: there(z), weights: Some(weights) }
             }
             (LatentSampling::Stratified { share, pool }, Some(gauge)) => {
-                let z = noise(batch * pool * self.width, rng);
-                let on_device = tensor(z.clone(), self.width, self.device);
-                let made = host(generator.forward(on_device, &mut Pass::evaluation()))?;
+                let z = noise(batch * pool * width, rng);
+                let made = host(generator.forward(there(z.clone()), &mut Pass::evaluation()))?;
                 let in_tail: Vec<bool> = gauge.values(&made)?.into_iter().map(|value| value > gauge.above).collect();
                 let (rows, weights) = stratify(&in_tail, batch, share, &mut self.running);
-                let width = self.width;
                 let z = rows.into_iter().flat_map(|i| &z[i * width..(i + 1) * width]).copied().collect();
-                (z, Some(weights))
+                Drawn { z: there(z), weights: Some(weights) }
             }
-            _ => (noise(batch * self.width, rng), None),
-        };
-        Ok(Drawn { z: tensor(z, self.width, self.device), weights })
+            _ => Drawn { z: normal([batch, width], rng, device), weights: None },
+        })
     }
 }
 
@@ -111,15 +118,10 @@ impl Drawn {
     pub(super) fn weights(&self, factor: f64, device: &Device) -> Tensor<2> {
         let size = self.z.dims()[0];
         match &self.weights {
-            Some(weights) => Tensor::<2>::from_data(TensorData::new(weights.clone(), [size, 1]), device) * factor,
+            Some(weights) => upload(weights.clone(), [size, 1], device) * factor,
             None => Tensor::<2>::ones([size, 1], device) * factor,
         }
     }
-}
-
-fn tensor(values: Vec<f32>, width: usize, device: &Device) -> Tensor<2> {
-    let rows = values.len() / width.max(1);
-    Tensor::from_data(TensorData::new(values, [rows, width]), device)
 }
 
 /// Which of a pool make a batch, a share of them from the tail, and their weights. Where the pool has too few on either side,

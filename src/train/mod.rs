@@ -10,6 +10,7 @@ use crate::model::{ModelError, derived::host};
 pub mod adagan;
 pub mod adversary;
 mod archive;
+mod bank;
 pub mod boost;
 pub mod checkpoint;
 pub mod classes;

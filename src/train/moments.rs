@@ -9,11 +9,11 @@ use super::{
     archive::state,
     checkpoint::Session,
     finite,
-    gan::{Randomness, check, latent},
+    gan::{Randomness, check},
     optimizer::Optimizer,
 };
 use crate::{
-    model::{Leaf, Network, Pass, Rows, Traced, Weights},
+    model::{Leaf, Network, Pass, Rows, Traced, Weights, transfer::normal},
     rng::Streams,
 };
 
@@ -117,7 +117,7 @@ pub fn train(
         session.keep("moments", step - 1, &mut matching);
         let Matching { random, net, optimizer } = &mut matching;
         let real = reals.batch(&mut random.order, device).rows;
-        let z = latent(batch, generator.inputs(), &mut random.noise, device);
+        let z = normal([batch, generator.inputs()], &mut random.noise, device);
         let (loss, gradient) = {
             let (made, traced) = Traced::forward(net, z, &mut Pass::training(&mut random.dropout));
             let made = Leaf::new(made);

@@ -1,11 +1,13 @@
 //! Optimisers over a net's flat parameters: one loop a step on the CPU, and elsewhere a handful of tensor operations.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::{
     archive::state,
     config::{OptimizerConfig, OptimizerKind, Schedule},
 };
+#[cfg(feature = "libtorch")]
+use crate::model::torch;
 use crate::model::{Network, backprop::numbers, wide::wide};
 
 /// An optimiser with its state.
@@ -40,12 +42,7 @@ impl Optimizer {
             corrections: (1.0 - beta1.powi(time), 1.0 - beta2.powi(time)),
         };
         let state = [&mut self.first, &mut self.second];
-        let parameters = if network.device() == Device::flex() {
-            step.on_host(network.parameters(), gradient, state)
-        } else {
-            step.on_device(network.parameters(), gradient, state)
-        };
-        network.set_parameters(parameters);
+        network.set_parameters(step.take(network.parameters(), gradient, state));
     }
 
     /// The learning rate of the last step.
@@ -83,7 +80,17 @@ struct Step {
 }
 
 impl Step {
-    /// The new parameters, by operations on whole tensors.
+    /// The new parameters.
+    fn take(self, parameters: Tensor<1>, gradient: Tensor<1>, state: [&mut Option<Tensor<1>>; 2]) -> Tensor<1> {
+        #[cfg(feature = "libtorch")]
+        if torch::computes_on(&parameters.device()) {
+            return self.on_device(parameters, gradient, state);
+        }
+        self.on_host(parameters, gradient, state)
+    }
+
+    /// The new parameters, by libtorch's operations on whole tensors.
+    #[cfg(feature = "libtorch")]
     fn on_device(
         self,
         parameters: Tensor<1>,
@@ -91,20 +98,19 @@ impl Step {
         [first, second]: [&mut Option<Tensor<1>>; 2],
     ) -> Tensor<1> {
         let Self { decays, epsilon, rate, corrections, .. } = self;
-        let change = match self.kind {
+        match self.kind {
             OptimizerKind::Adam => {
                 let second = average(second, gradient.clone().square(), decays.1);
                 let first = average(first, gradient, decays.0);
                 let scale = (second / corrections.1).sqrt() + epsilon;
-                first / scale * (rate / corrections.0)
+                torch::add_quotient(parameters, first * (-rate / corrections.0), scale)
             }
             OptimizerKind::Rmsprop => {
                 let second = average(second, gradient.clone().square(), decays.1);
-                momentum(first, gradient / (second.sqrt() + epsilon), decays.0) * rate
+                parameters - momentum(first, gradient / (second.sqrt() + epsilon), decays.0) * rate
             }
-            OptimizerKind::Sgd => momentum(first, gradient, decays.0) * rate,
-        };
-        parameters - change
+            OptimizerKind::Sgd => parameters - momentum(first, gradient, decays.0) * rate,
+        }
     }
 
     /// The new parameters, by one loop.
@@ -177,20 +183,21 @@ wide! {
 }
 
 /// Exponential average from 0: s ← β s + (1 − β) x.
+#[cfg(feature = "libtorch")]
 fn average(state: &mut Option<Tensor<1>>, x: Tensor<1>, decay: f64) -> Tensor<1> {
     if decay == 0.0 {
         return x;
     }
-    let new = x * (1.0 - decay);
     let next = match state.take() {
-        Some(old) => old * decay + new,
-        None => new,
+        Some(old) => torch::lerp(old, x, 1.0 - decay),
+        None => x * (1.0 - decay),
     };
     *state = Some(next.clone());
     next
 }
 
 /// Momentum: s ← β s + x.
+#[cfg(feature = "libtorch")]
 fn momentum(state: &mut Option<Tensor<1>>, x: Tensor<1>, decay: f64) -> Tensor<1> {
     if decay == 0.0 {
         return x;
@@ -223,17 +230,20 @@ impl Average {
     pub fn update(&mut self, network: &Network) {
         self.step += 1;
         let decay = self.decay.min((1 + self.step) as f64 / (10 + self.step) as f64);
-        self.parameters = if self.decay == 0.0 {
-            network.parameters()
-        } else if network.device() == Device::flex() {
-            let nothing = Tensor::zeros([0], &network.device());
-            let mut average = numbers(std::mem::replace(&mut self.parameters, nothing));
-            mix_in(&mut average, &numbers(network.parameters()), decay as f32, (1.0 - decay) as f32);
-            let size = average.len();
-            Tensor::from_data(TensorData::new(average, [size]), &network.device())
-        } else {
-            self.parameters.clone() * decay + network.parameters() * (1.0 - decay)
-        };
+        self.parameters = if self.decay == 0.0 { network.parameters() } else { self.mixed(network, decay) };
+    }
+
+    fn mixed(&mut self, network: &Network, decay: f64) -> Tensor<1> {
+        let device = network.device();
+        let old = std::mem::replace(&mut self.parameters, Tensor::empty([0], &device));
+        #[cfg(feature = "libtorch")]
+        if torch::computes_on(&device) {
+            return torch::lerp(old, network.parameters(), 1.0 - decay);
+        }
+        let mut average = numbers(old);
+        mix_in(&mut average, &numbers(network.parameters()), decay as f32, (1.0 - decay) as f32);
+        let size = average.len();
+        Tensor::from_data(TensorData::new(average, [size]), &device)
     }
 
     /// The net with the averaged parameters.
@@ -249,19 +259,18 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::model::{Weights, layer::Layer};
+    use crate::model::{Weights, device::here, layer::Layer};
 
     fn config(json: &str) -> OptimizerConfig {
         serde_json::from_str(json).unwrap()
     }
 
     /// Minimises Σ a_i x_i² from (1, −2, 3) for 20 steps, as scripts/reference/optimizers.py does in PyTorch.
-    fn minimise(json: &str) -> Vec<f32> {
-        let device = Device::flex();
+    fn minimise(json: &str, device: &Device) -> Vec<f32> {
         let layers = vec![Layer::Linear { inputs: 2, outputs: 1 }];
         let weights = Weights { layers, parameters: vec![1.0, -2.0, 3.0], running: Vec::new() };
-        let mut network = Network::new(&weights, &device);
-        let curvature = Tensor::<1>::from_floats([0.5, 1.0, 2.0], &device);
+        let mut network = Network::new(&weights, device);
+        let curvature = Tensor::<1>::from_floats([0.5, 1.0, 2.0], device);
         let mut optimizer = Optimizer::new(&config(json), 20);
         for _ in 0..20 {
             let gradient = network.parameters() * curvature.clone() * 2.0;
@@ -281,9 +290,12 @@ mod tests {
         let reference: std::collections::BTreeMap<String, [f32; 3]> =
             serde_json::from_str(include_str!("../../tests/reference/optimizers.json")).unwrap();
         let constant = |rest: &str| format!(r#"{{"schedule": "constant", "rate": 0.05, {rest}}}"#);
-        close(&minimise(&constant(r#""beta1": 0.5, "beta2": 0.9"#)), reference["adam"]);
-        close(&minimise(&constant(r#""kind": "rmsprop", "beta1": 0.3, "beta2": 0.9"#)), reference["rmsprop"]);
-        close(&minimise(&constant(r#""kind": "sgd", "beta1": 0.9"#)), reference["sgd"]);
+        for device in here() {
+            let minimise = |rest: &str| minimise(&constant(rest), &device);
+            close(&minimise(r#""beta1": 0.5, "beta2": 0.9"#), reference["adam"]);
+            close(&minimise(r#""kind": "rmsprop", "beta1": 0.3, "beta2": 0.9"#), reference["rmsprop"]);
+            close(&minimise(r#""kind": "sgd", "beta1": 0.9"#), reference["sgd"]);
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn train(
         session.keep("ratio", step - 1, &mut learning);
         let Learning { adversary, average, order, best } = &mut learning;
         let (real, fake) = (reals.batch(order, device), fakes.batch(order, device));
-        let loss = adversary.learn(&real, &fake, order);
+        let loss = adversary.learn(&real, &fake, order)?;
         average.update(adversary.network());
         let mut values = Vec::new();
         if step % LOG_EVERY == 0 || step == steps {

@@ -1,6 +1,6 @@
 //! Real examples in batches: importance sampling by strata, and the exact symmetries.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -8,7 +8,7 @@ use super::{
     TrainError,
     config::{StrataConfig, Weights},
 };
-use crate::model::{Rows, stratum};
+use crate::model::{Rows, stratum, transfer::upload};
 
 /// Events in a batch with their importance weights, outside of autodiff.
 #[derive(Clone, Debug)]
@@ -214,10 +214,7 @@ impl Reals {
         }
         let weights: Vec<f32> = drawn.iter().map(|&(_, weight)| weight).collect();
         let size = drawn.len();
-        Batch {
-            rows: Tensor::from_data(TensorData::new(values, [size, self.rows.width]), device),
-            weights: Tensor::from_data(TensorData::new(weights, [size, 1]), device),
-        }
+        Batch { rows: upload(values, [size, self.rows.width], device), weights: upload(weights, [size, 1], device) }
     }
 }
 

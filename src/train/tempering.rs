@@ -4,7 +4,7 @@
 //! any mixture m is r/(r + m) whatever s is, and m = r stays the fixed point (SCIENCE, section 1). Reals are weighted where
 //! they are drawn; here fakes are, by the tail observable of the event that each decodes to.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::{
     TrainError,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     data::Description,
-    model::{derived::host, stratum},
+    model::{derived::host, stratum, transfer::upload},
     rng::Streams,
 };
 
@@ -67,9 +67,7 @@ pub(super) fn fake_weights(
     let size = encoded.dims()[0];
     let weights = drawn.weights(1.0, device);
     Ok(match tempering {
-        Some(tempering) => {
-            weights * Tensor::<2>::from_data(TensorData::new(tempering.weights(encoded)?, [size, 1]), device)
-        }
+        Some(tempering) => weights * upload(tempering.weights(encoded)?, [size, 1], device),
         None => weights,
     })
 }

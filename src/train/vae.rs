@@ -14,11 +14,11 @@ use super::{
     archive::state,
     checkpoint::Session,
     finite,
-    gan::{Randomness, check, latent},
+    gan::{Randomness, check},
     optimizer::Optimizer,
 };
 use crate::{
-    model::{Leaf, Network, Pass, Traced, Weights, architecture::mlp},
+    model::{Leaf, Network, Pass, Traced, Weights, architecture::mlp, transfer::normal},
     rng::Streams,
 };
 
@@ -62,7 +62,7 @@ pub fn train(
         session.keep("vae", step - 1, &mut autoencoder);
         let Autoencoder { random, nets, optimizers } = &mut autoencoder;
         let x = reals.batch(&mut random.order, device).rows;
-        let draw = |width: usize, rng: &mut ChaCha8Rng| latent(batch, width, rng, device);
+        let draw = |width: usize, rng: &mut ChaCha8Rng| normal([batch, width], rng, device);
         let (loss, divergence, gradients) = {
             let (encoded, encoder) = Traced::forward(&nets[0], x.clone(), &mut Pass::evaluation());
             let codes = Leaf::new(encoded);
@@ -72,7 +72,7 @@ pub fn train(
                 mean.clone() + (log_variance.clone() * 0.5).exp() * Tensor::from_inner(draw(code, &mut random.noise));
             // Both decodings at once: a batch of twice the rows.
             let codes_twice = z.clone().inner().repeat_dim(0, 2);
-            let input = Tensor::cat(vec![codes_twice, latent(2 * batch, noise, &mut random.noise, device)], 1);
+            let input = Tensor::cat(vec![codes_twice, normal([2 * batch, noise], &mut random.noise, device)], 1);
             let (decoded, decoder) = Traced::forward(&nets[1], input, &mut Pass::training(&mut random.dropout));
             let events = Leaf::new(decoded);
             let (a, b) = (events.tensor().slice(0..batch), events.tensor().slice(batch..2 * batch));

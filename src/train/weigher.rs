@@ -1,6 +1,6 @@
 //! How the mixture weight q changes while the second generator is trained.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -9,13 +9,16 @@ use super::{
     adversary::Adversary,
     archive::state,
     boost::{BoostTraining, WeightRule},
-    gan::latent,
     mixture::{ComponentClassifier, TailMasses, expectation_maximisation},
     reals::{Batch, Reals},
     tail::TailGauge,
 };
 use crate::{
-    model::{Network, Pass, derived::host},
+    model::{
+        Network, Pass,
+        derived::host,
+        transfer::{normal, upload},
+    },
     rng::Streams,
 };
 
@@ -75,7 +78,7 @@ impl<'a> Weigher<'a> {
                 expectation_maximisation(q, &ratios, floor, EM_ITERATIONS)
             }
             (WeightRule::Adversarial(rate), ..) => {
-                let z = latent(batch, self.training.latent, &mut self.noise, device);
+                let z = normal([batch, self.training.latent], &mut self.noise, device);
                 let made = adversary.see(description, candidate.forward(z, &mut Pass::evaluation()))?;
                 let seen = adversary.see(description, base)?;
                 let d_real = adversary.logits(real.rows.clone());
@@ -84,7 +87,7 @@ impl<'a> Weigher<'a> {
                 adversarial_step(q, f64::from(g1 - g), rate * self.training.every as f64)
             }
             (WeightRule::Moments { real, base }, _, Some(gauge)) => {
-                let z = latent(MASS_EVENTS, self.training.latent, &mut self.noise, device);
+                let z = normal([MASS_EVENTS, self.training.latent], &mut self.noise, device);
                 let made = host(averaged.forward(z, &mut Pass::evaluation()))?;
                 let masses = TailMasses { real, base, candidate: gauge.mass(&made)? };
                 masses.initial_weight().unwrap_or(q)
@@ -117,7 +120,7 @@ pub(super) fn real_sample(reals: &Reals, rng: &mut ChaCha8Rng) -> Vec<usize> {
 /// Rows `[events, width]` on a device.
 pub(super) fn rows(values: Vec<f32>, width: usize, device: &burn::tensor::Device) -> Tensor<2> {
     let events = values.len() / width.max(1);
-    Tensor::from_data(TensorData::new(values, [events, width]), device)
+    upload(values, [events, width], device)
 }
 
 #[cfg(test)]

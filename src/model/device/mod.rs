@@ -162,6 +162,18 @@ mod torch {
 
 use torch::{cuda, cuda_devices, libtorch, torch_device};
 
+/// The devices that this build has on any machine, for tests that hold on each.
+#[cfg(test)]
+pub(crate) fn names_here() -> impl Iterator<Item = DeviceName> {
+    [DeviceName::Cpu, DeviceName::Libtorch].into_iter().filter(|device| open(*device).is_ok())
+}
+
+/// As [`names_here`], opened.
+#[cfg(test)]
+pub(crate) fn here() -> Vec<Device> {
+    names_here().filter_map(|device| open(device).ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

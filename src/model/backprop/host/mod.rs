@@ -25,14 +25,14 @@ pub(super) const BLOCK: usize = 256;
 const BLOCK_SIZE: usize = 1 << 16;
 
 /// A net with its parameters on the host.
-pub struct Net {
+pub(super) struct Net {
     units: Vec<Unit>,
     parameters: Vec<f32>,
     block: usize,
 }
 
 /// What each unit took, `[batch, inputs]`, and last what came out.
-pub struct Tape {
+pub(super) struct Tape {
     rows: usize,
     values: Vec<Vec<f32>>,
     /// The moments that each batch normalisation used, in training.
@@ -138,11 +138,6 @@ impl Net {
         }
         let widest = units.iter().map(|unit| unit.inputs.max(unit.outputs)).max()?;
         (parameters.len() == at).then(|| Self { units, parameters, block: (BLOCK_SIZE / widest).clamp(1, BLOCK) })
-    }
-
-    /// Whether the net is linear but for masks.
-    pub(super) fn is_piecewise_linear(&self) -> bool {
-        !self.units.iter().any(|unit| matches!(unit.kind, Kind::Tanh | Kind::Norm { .. }))
     }
 
     /// Evaluates the net without dropout and by the running moments, keeping nothing.
