@@ -1,8 +1,7 @@
 //! The passes of any net with libtorch's operations, on its CPU and on GPUs.
 //!
-//! What burn makes of several operations is one here: a product with its bias, leaky ReLU, and its way back, which is read off the sign of
-//! what it gave. Convolutions and batch normalisations go back by libtorch's autograd, each in a graph of its own, for their backward
-//! operations are offered in no other way.
+//! Nets of linear layers and masks go by hand: a product with its bias is one operation here, and so is leaky ReLU either way. Others go by
+//! libtorch's autograd, for the backward operations of convolutions and batch normalisation are offered in no other way.
 
 use burn::tensor::Tensor;
 use tch::{Kind, Tensor as Torch};
@@ -17,9 +16,9 @@ use crate::model::{
 /// A net with its parameters as libtorch's tensors.
 pub(super) struct Net {
     layers: Vec<Layer>,
-    /// All parameters, so that nobody changes them in place.
-    _flat: Loan,
-    /// Views of them, two for each layer that has some: `[rows, columns]` and `[columns]`, or both `[features]`.
+    /// All parameters.
+    flat: Loan,
+    /// Views of them.
     parameters: Vec<[Torch; 2]>,
     /// Running mean and variance of each batch normalisation, `[channels]`.
     running: Vec<[Torch; 2]>,
@@ -27,87 +26,81 @@ pub(super) struct Net {
 
 /// What a forward pass leaves behind for a backward one.
 pub(super) struct Tape {
-    steps: Vec<Step>,
+    trace: Trace,
     /// What went in and what came out, so that nobody changes them in place.
     _ends: [Loan; 2],
 }
 
+enum Trace {
+    /// By hand.
+    Steps(Vec<Step>),
+    /// By autograd: what went in and the flat parameters, and what came out.
+    Graph { leaves: [Torch; 2], output: Torch },
+}
+
 /// What a layer leaves behind.
 enum Step {
-    /// What it took, `[batch, inputs]`: of a layer whose way back is a product.
+    /// What it took, `[batch, inputs]`: of a linear layer.
     Took(Torch),
-    /// What it gave: of an activation.
+    /// What it gave: of leaky ReLU.
     Gave(Torch),
     /// The factors it multiplied by.
     Factors(Torch),
-    Graph(Graph),
     /// Of a layer that does nothing in this mode.
     Nothing,
-}
-
-/// A layer that libtorch's autograd takes back: what went in, its two parameters, and what came out.
-struct Graph {
-    leaves: [Torch; 3],
-    output: Torch,
-}
-
-impl Graph {
-    fn new(leaves: [&Torch; 3], of: impl FnOnce([&Torch; 3]) -> Torch) -> Self {
-        let leaves = leaves.map(|tensor| tensor.detach().set_requires_grad(true));
-        let output = of(leaves.each_ref());
-        Self { leaves, output }
-    }
-
-    /// The gradients of Σ output · `slope` with respect to some of the leaves. The graph stays for another time.
-    fn gradients(&self, slope: &Torch, leaves: &[Torch]) -> Vec<Torch> {
-        Torch::run_backward(&[(&self.output * slope).sum(Kind::Float)], leaves, true, false)
-    }
 }
 
 impl Net {
     pub(super) fn new(network: &Network) -> Self {
         let flat = lend(network.parameters());
-        let running =
-            network.running().iter().map(|pair| pair.each_ref().map(|row| lend(row.clone()).view(-1))).collect();
+        let moments = |pair: &[Tensor<2>; 2]| pair.each_ref().map(|row| lend(row.clone()).view(-1));
+        let running = network.running().iter().map(moments).collect();
         let layers = network.layers().to_vec();
         let parameters = views(&layers, &flat);
-        Self { layers, _flat: flat, parameters, running }
+        Self { layers, flat, parameters, running }
+    }
+
+    /// Whether all layers go by hand.
+    fn is_simple(&self) -> bool {
+        let simple = |layer: &Layer| matches!(layer, Layer::Linear { .. } | Layer::LeakyRelu | Layer::Dropout { .. });
+        self.layers.iter().all(simple)
     }
 
     /// Evaluates the net, `[batch, inputs]` to `[batch, outputs]`.
     pub(super) fn evaluate(&self, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
-        // What is lent stays so until the work is done.
-        let x = lend(x);
-        own(self.run(x.shallow_clone(), pass, None))
+        own(self.run(lend(x).shallow_clone(), &self.parameters, pass, |_| {}))
     }
 
     /// As [`evaluate`](Self::evaluate), and keeps what a backward pass needs.
     pub(super) fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>) -> (Tensor<2>, Tape) {
         let x = lend(x);
-        let mut steps = Vec::with_capacity(self.layers.len());
-        let output = Loan::of(self.run(x.shallow_clone(), pass, Some(&mut steps)));
-        (give(output.clone()), Tape { steps, _ends: [x, output] })
+        let (output, trace) = if self.is_simple() {
+            let mut steps = Vec::with_capacity(self.layers.len());
+            let output = self.run(x.shallow_clone(), &self.parameters, pass, |step| steps.push(step));
+            (output, Trace::Steps(steps))
+        } else {
+            let leaves = [&x, &self.flat].map(|tensor| tensor.detach().set_requires_grad(true));
+            let parameters = views(&self.layers, &leaves[1]);
+            let output = self.run(leaves[0].shallow_clone(), &parameters, pass, |_| {});
+            (output.detach(), Trace::Graph { leaves, output })
+        };
+        let output = Loan::of(output);
+        (give(output.clone()), Tape { trace, _ends: [x, output] })
     }
 
-    fn run(&self, x: Torch, pass: &mut Pass<'_>, mut steps: Option<&mut Vec<Step>>) -> Torch {
+    fn run(&self, x: Torch, parameters: &[[Torch; 2]], pass: &mut Pass<'_>, mut keep: impl FnMut(Step)) -> Torch {
         let mut x = x;
-        let mut parameters = self.parameters.iter();
+        let mut parameters = parameters.iter();
         let mut running = self.running.iter();
         for layer in &self.layers {
-            // An iterator over the parameters of the layers that have some has as many items as there are such layers.
+            // Layers with parameters find theirs, which are made of the same list.
             let own = if layer.size() > 0 { parameters.next() } else { None };
-            let traced = steps.is_some();
             let (y, step) = match (*layer, own) {
                 (Layer::Linear { .. }, Some([weight, bias])) => (bias.addmm(&x, weight), Step::Took(x)),
-                (Layer::Affine { .. }, Some([scale, shift])) => (shift.addcmul(&x, scale), Step::Took(x)),
                 (Layer::LeakyRelu, _) => {
-                    // libtorch's own forward operation is offered with its default slope only. This one gives x above 0 and x · slope
-                    // below: its way back, for what went in.
-                    let y = x.leaky_relu_backward(&x, LEAK, false);
-                    (y.shallow_clone(), Step::Gave(y))
-                }
-                (Layer::Tanh, _) => {
-                    let y = x.tanh();
+                    // libtorch's own operation is offered with its default slope only. This is its way back, which gives a slope where
+                    // a number is above 0 and `LEAK` of it below: for the number itself.
+                    let y = x.detach().leaky_relu_backward(&x, LEAK, false);
                     (y.shallow_clone(), Step::Gave(y))
                 }
                 (Layer::Dropout { share }, _) => match pass.dropout() {
@@ -117,41 +110,22 @@ impl Net {
                     }
                     None => (x, Step::Nothing),
                 },
-                (Layer::Conv(c), Some([weight, bias])) => {
-                    through(traced, [&x, weight, bias], |[x, weight, bias]| convolve(x, weight, Some(bias), c))
-                }
-                (Layer::ConvTranspose(c), Some([weight, bias])) => {
-                    through(traced, [&x, weight, bias], |[x, weight, bias]| {
-                        convolve_transposed(x, weight, Some(bias), c)
-                    })
-                }
-                (Layer::BatchNorm { channels, spatial }, Some([scale, shift])) => {
+                (Layer::Tanh, _) => (x.tanh(), Step::Nothing),
+                (Layer::Affine { .. }, Some([scale, shift])) => (shift.addcmul(&x, scale), Step::Nothing),
+                (Layer::Conv(c), Some(own)) => (convolve(&x, own, c), Step::Nothing),
+                (Layer::ConvTranspose(c), Some(own)) => (convolve_transposed(&x, own, c), Step::Nothing),
+                (Layer::BatchNorm { channels, spatial }, Some(own)) => {
                     let shape = [channels as i64, spatial as i64];
-                    match running.next().filter(|_| !pass.is_training()) {
-                        Some(moments) => through(traced, [&x, scale, shift], |own| normalise(own, moments, shape)),
-                        None => {
-                            let mut found = None;
-                            let done = through(traced, [&x, scale, shift], |own| {
-                                let (y, mean, deviation) = standardise(own, shape);
-                                found = Some([mean, deviation]);
-                                y
-                            });
-                            if let Some([mean, deviation]) = found {
-                                // Copies: the graph needs its own.
-                                let variance = deviation.detach().pow_tensor_scalar(-2) - NORM_EPSILON;
-                                let row = |moment: Torch| self::own(moment.view([1, -1]));
-                                pass.keep(row(mean.detach().copy()), row(variance));
-                            }
-                            done
-                        }
-                    }
+                    let y = match running.next().filter(|_| !pass.is_training()) {
+                        Some(moments) => normalise(&x, own, moments, shape),
+                        None => standardise(&x, own, shape, pass),
+                    };
+                    (y, Step::Nothing)
                 }
                 (_, None) => (x, Step::Nothing),
             };
             x = y;
-            if let Some(steps) = &mut steps {
-                steps.push(step);
-            }
+            keep(step);
         }
         x
     }
@@ -159,75 +133,55 @@ impl Net {
     /// The gradients of Σ output · `slope` that are wanted; the other is empty.
     pub(super) fn gradients(&self, tape: &Tape, slope: Tensor<2>, wanted: Wanted) -> (Tensor<1>, Tensor<2>) {
         let slope = lend(slope);
-        let device = slope.device();
-        let empty = |count| Torch::empty([count], (Kind::Float, device));
-        let flat = empty(if wanted.parameters { self.size() } else { 0 });
-        let into = if wanted.parameters { views(&self.layers, &flat) } else { Vec::new() };
-        let ones = slope.slice(1, 0, 1, 1).ones_like();
-        let input = self.backward(tape, &slope, wanted.input, |index, step, delta| {
-            if let Some([weight, bias]) = into.get(index) {
-                self.parameter_gradients(index, step, delta, &ones, [weight, bias]);
+        let empty = |size: &[i64]| Torch::empty(size, (Kind::Float, slope.device()));
+        let (input, parameters) = match &tape.trace {
+            Trace::Steps(steps) => {
+                let flat = wanted.parameters.then(|| empty(&[self.size()]));
+                let into = flat.as_ref().map_or(Vec::new(), |flat| views(&self.layers, flat));
+                let ones = slope.slice(1, 0, 1, 1).ones_like();
+                let input = self.backward(steps, &slope, wanted.input, |index, x, delta| {
+                    if let Some([weight, bias]) = into.get(index) {
+                        multiply(x, delta, weight);
+                        multiply(&ones, delta, &bias.view([1, -1]));
+                    }
+                });
+                (wanted.input.then_some(input), flat)
             }
-        });
-        let input = if wanted.input { input } else { empty(0).view([0, 0]) };
-        (own(flat), own(input))
+            Trace::Graph { leaves, output } => {
+                let of = usize::from(!wanted.input)..1 + usize::from(wanted.parameters);
+                let loss = (output * &*slope).sum(Kind::Float);
+                let mut found = Torch::run_backward(&[loss], &leaves[of], true, false);
+                let parameters = if wanted.parameters { found.pop() } else { None };
+                (found.pop(), parameters)
+            }
+        };
+        (own(parameters.unwrap_or_else(|| empty(&[0]))), own(input.unwrap_or_else(|| empty(&[0, 0]))))
     }
 
-    /// Takes a slope back through the layers. Each layer with parameters is visited with its place among them, and the slope in what it
-    /// gave, whose gradient in what the first layer took is returned if it is wanted.
+    /// Takes a slope back through layers that go by hand. Each linear one is visited, with its place among them, what it took, and the
+    /// slope in what it gave; the slope in what the first took is returned if it is wanted.
     fn backward(
         &self,
-        tape: &Tape,
+        steps: &[Step],
         slope: &Torch,
         to_input: bool,
-        mut visit: impl FnMut(usize, &Step, &Torch),
+        mut visit: impl FnMut(usize, &Torch, &Torch),
     ) -> Torch {
         let mut delta = slope.shallow_clone();
         let mut index = self.parameters.len();
-        for (place, (layer, step)) in self.layers.iter().zip(&tape.steps).enumerate().rev() {
-            if layer.size() > 0 {
-                index -= 1;
-                visit(index, step, &delta);
-                if place == 0 && !to_input {
-                    break;
+        for step in steps.iter().rev() {
+            delta = match step {
+                Step::Took(x) => {
+                    index -= 1;
+                    visit(index, x, &delta);
+                    if index > 0 || to_input { delta.mm(&self.parameters[index][0].tr()) } else { delta }
                 }
-            }
-            delta = self.back(*layer, index, step, delta);
+                Step::Gave(y) => y.leaky_relu_backward(&delta, LEAK, true),
+                Step::Factors(factors) => delta * factors,
+                Step::Nothing => delta,
+            };
         }
         delta
-    }
-
-    /// The slope in what a layer took, of that in what it gave.
-    fn back(&self, layer: Layer, index: usize, step: &Step, delta: Torch) -> Torch {
-        match (layer, step) {
-            (Layer::Linear { .. }, _) => delta.mm(&self.parameters[index][0].tr()),
-            (Layer::Affine { .. }, _) => delta * &self.parameters[index][0],
-            (Layer::LeakyRelu, Step::Gave(y)) => y.leaky_relu_backward(&delta, LEAK, true),
-            (Layer::Tanh, Step::Gave(y)) => Torch::tanh_backward(&delta, y),
-            (_, Step::Factors(factors)) => delta * factors,
-            (_, Step::Graph(graph)) => graph.gradients(&delta, &graph.leaves[..1]).swap_remove(0),
-            _ => delta,
-        }
-    }
-
-    /// Writes the gradients of a layer's parameters, of the slope in what it gave. With `ones` of shape `[batch, 1]`, whose products are
-    /// sums.
-    fn parameter_gradients(&self, index: usize, step: &Step, delta: &Torch, ones: &Torch, [weight, bias]: [&Torch; 2]) {
-        match step {
-            Step::Took(x) => {
-                if self.parameters[index][0].dim() == 2 {
-                    multiply(x, delta, weight);
-                } else {
-                    multiply(ones, &(x * delta), &weight.view([1, -1]));
-                }
-                multiply(ones, delta, &bias.view([1, -1]));
-            }
-            Step::Graph(graph) => {
-                let found = graph.gradients(delta, &graph.leaves[1..]);
-                copy([&found[0], &found[1]], [weight, bias]);
-            }
-            Step::Gave(_) | Step::Factors(_) | Step::Nothing => {}
-        }
     }
 
     /// The flat gradient of Σ output · `slope`, `[batch, 1]`, plus a penalty on the input gradient, for a piecewise linear net with one
@@ -235,39 +189,37 @@ impl Net {
     pub(super) fn penalised(&self, tape: &Tape, slope: Tensor<2>, penalty: Penalty<'_>) -> Tensor<1> {
         let slope = lend(slope);
         let slope: &Torch = &slope;
-        let mut deltas = Vec::with_capacity(self.parameters.len());
-        let gradient = self.backward(tape, &slope.ones_like(), true, |_, _, delta| deltas.push(delta.shallow_clone()));
-        let mut tangent = match penalty {
-            Penalty::Zero(weights) => gradient * &*lend(weights.clone()),
-            Penalty::One(weight) => {
-                let norm = (gradient.square().sum_dim_intlist(1i64, true, Kind::Float) + NORM_OFFSET).sqrt();
-                gradient * ((norm.reciprocal().neg() + 1.0) * (2.0 * weight))
+        let steps = match &tape.trace {
+            Trace::Steps(steps) => steps,
+            Trace::Graph { leaves: [input, flat], output } => {
+                let sum = output.sum(Kind::Float);
+                let gradient = Torch::run_backward(&[sum], &[input], true, true).swap_remove(0);
+                let loss = (output * slope).sum(Kind::Float) + cost(&gradient, penalty);
+                return own(Torch::run_backward(&[loss], &[flat], true, false).swap_remove(0));
             }
         };
+        let mut deltas = Vec::with_capacity(self.parameters.len());
+        let ones = slope.ones_like();
+        let gradient = self.backward(steps, &ones, true, |_, _, delta| deltas.push(delta.shallow_clone()));
+        let mut tangent = gradient_of_cost(gradient, penalty);
         let flat = Torch::empty([self.size()], (Kind::Float, slope.device()));
         let mut layers = views(&self.layers, &flat).into_iter().zip(&self.parameters);
-        for (layer, step) in self.layers.iter().zip(&tape.steps) {
-            tangent = match (*layer, step) {
-                (Layer::Linear { .. }, Step::Took(x)) => {
-                    let (Some((into, [weight, _])), Some(delta)) = (layers.next(), deltas.pop()) else { break };
-                    multiply(&tangent.addcmul(x, slope), &delta, &into[0]);
-                    multiply(slope, &delta, &into[1].view([1, -1]));
+        for step in steps {
+            tangent = match step {
+                Step::Took(x) => {
+                    let (Some(([of_weight, of_bias], [weight, _])), Some(delta)) = (layers.next(), deltas.pop()) else {
+                        break;
+                    };
+                    multiply(&tangent.addcmul(x, slope), &delta, &of_weight);
+                    multiply(slope, &delta, &of_bias.view([1, -1]));
                     if deltas.is_empty() {
                         break;
                     }
                     tangent.mm(weight)
                 }
-                (Layer::Conv(c), Step::Graph(graph)) => {
-                    let (Some((into, [weight, bias])), Some(delta)) = (layers.next(), deltas.pop()) else { break };
-                    let of_loss = graph.gradients(&(&delta * slope), &graph.leaves[1..]);
-                    let next = Graph::new([&tangent, weight, bias], |[x, weight, _]| convolve(x, weight, None, c));
-                    let of_penalty = next.gradients(&delta, &next.leaves[1..2]);
-                    copy([&(&of_loss[0] + &of_penalty[0]), &of_loss[1]], [&into[0], &into[1]]);
-                    next.output.detach()
-                }
-                (Layer::LeakyRelu, Step::Gave(y)) => y.leaky_relu_backward(&tangent, LEAK, true),
-                (_, Step::Factors(factors)) => tangent * factors,
-                _ => tangent,
+                Step::Gave(y) => y.leaky_relu_backward(&tangent, LEAK, true),
+                Step::Factors(factors) => tangent * factors,
+                Step::Nothing => tangent,
             };
         }
         own(flat)
@@ -279,13 +231,24 @@ impl Net {
     }
 }
 
-/// Runs a layer, in a graph if it is to be taken back.
-fn through(traced: bool, own: [&Torch; 3], of: impl FnOnce([&Torch; 3]) -> Torch) -> (Torch, Step) {
-    if !traced {
-        return (of(own), Step::Nothing);
+/// A penalty on input gradients.
+fn cost(gradient: &Torch, penalty: Penalty<'_>) -> Torch {
+    let squared = gradient.square().sum_dim_intlist(1i64, true, Kind::Float);
+    match penalty {
+        Penalty::Zero(weights) => (squared * &*lend(weights.clone())).sum(Kind::Float) * 0.5,
+        Penalty::One(weight) => ((squared + NORM_OFFSET).sqrt() - 1.0).square().sum(Kind::Float) * weight,
     }
-    let graph = Graph::new(own, of);
-    (graph.output.detach(), Step::Graph(graph))
+}
+
+/// The gradient of [`cost`].
+fn gradient_of_cost(gradient: Torch, penalty: Penalty<'_>) -> Torch {
+    match penalty {
+        Penalty::Zero(weights) => gradient * &*lend(weights.clone()),
+        Penalty::One(weight) => {
+            let norm = (gradient.square().sum_dim_intlist(1i64, true, Kind::Float) + NORM_OFFSET).sqrt();
+            gradient * ((norm.reciprocal().neg() + 1.0) * (2.0 * weight))
+        }
+    }
 }
 
 /// The parameters of each layer that has some, as views of a flat vector: products take `[rows, columns]`, all else is `[columns]`.
@@ -309,13 +272,6 @@ fn multiply(a: &Torch, b: &Torch, into: &Torch) {
     let _same = a.tr().mm_out(into, b);
 }
 
-fn copy(from: [&Torch; 2], into: [&Torch; 2]) {
-    for (from, into) in from.into_iter().zip(into) {
-        // A shallow clone is another handle of the same memory.
-        into.shallow_clone().copy_(&from.view_as(into));
-    }
-}
-
 /// `[batch, features]` as images, with zeros appended to the right and the bottom.
 fn image_in(x: &Torch, c: Convolution) -> Torch {
     let side = c.side as i64;
@@ -323,28 +279,36 @@ fn image_in(x: &Torch, c: Convolution) -> Torch {
     if c.append > 0 { x.constant_pad_nd([0, c.append as i64, 0, c.append as i64]) } else { x }
 }
 
-fn convolve(x: &Torch, weight: &Torch, bias: Option<&Torch>, c: Convolution) -> Torch {
+fn convolve(x: &Torch, [weight, bias]: &[Torch; 2], c: Convolution) -> Torch {
     let [inputs, outputs, kernel, padding] = [c.inputs, c.outputs, c.kernel, c.padding].map(|size| size as i64);
     let weight = weight.view([outputs, inputs, kernel, kernel]);
-    image_in(x, c).conv2d(&weight, bias, 1, padding, 1, 1).flatten(1, -1)
+    image_in(x, c).conv2d(&weight, Some(bias), 1, padding, 1, 1).flatten(1, -1)
 }
 
-fn convolve_transposed(x: &Torch, weight: &Torch, bias: Option<&Torch>, c: Convolution) -> Torch {
+fn convolve_transposed(x: &Torch, [weight, bias]: &[Torch; 2], c: Convolution) -> Torch {
     let [inputs, outputs, kernel, padding] = [c.inputs, c.outputs, c.kernel, c.padding].map(|size| size as i64);
     let weight = weight.view([inputs, outputs, kernel, kernel]);
-    image_in(x, c).conv_transpose2d(&weight, bias, 1, padding, 0, 1, 1).flatten(1, -1)
+    image_in(x, c).conv_transpose2d(&weight, Some(bias), 1, padding, 0, 1, 1).flatten(1, -1)
 }
 
-/// Batch normalisation with the batch's own statistics; and its mean, and one over its standard deviation, `[channels]`.
-fn standardise([x, scale, shift]: [&Torch; 3], [channels, spatial]: [i64; 2]) -> (Torch, Torch, Torch) {
+/// Batch normalisation with the batch's own moments, which go to `pass`.
+fn standardise(x: &Torch, [scale, shift]: &[Torch; 2], [channels, spatial]: [i64; 2], pass: &mut Pass<'_>) -> Torch {
     let images = x.view([-1, channels, spatial]);
     let (y, mean, deviation) =
         images.internal_native_batch_norm_legit_no_stats(Some(scale), Some(shift), true, 0.0, NORM_EPSILON);
-    (y.view_as(x), mean, deviation)
+    // One over the standard deviation, ε included. Copies, for the graph needs its own.
+    let variance = deviation.detach().pow_tensor_scalar(-2) - NORM_EPSILON;
+    pass.keep(own(mean.detach().copy().view([1, -1])), own(variance.view([1, -1])));
+    y.view_as(x)
 }
 
-/// Batch normalisation with running statistics.
-fn normalise([x, scale, shift]: [&Torch; 3], [mean, variance]: &[Torch; 2], [channels, spatial]: [i64; 2]) -> Torch {
+/// Batch normalisation with running moments.
+fn normalise(
+    x: &Torch,
+    [scale, shift]: &[Torch; 2],
+    [mean, variance]: &[Torch; 2],
+    [channels, spatial]: [i64; 2],
+) -> Torch {
     let column = |row: &Torch| row.view([channels, 1]);
     let scale = column(&(scale / (variance + NORM_EPSILON).sqrt()));
     ((x.view([-1, channels, spatial]) - column(mean)) * scale + column(shift)).view_as(x)
