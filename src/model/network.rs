@@ -5,7 +5,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use super::layer::Layer;
+use super::{layer::Layer, transfer::lerp};
 
 /// Share of the batch's statistics that enters the running ones at each step (Keras's momentum 0.99).
 const NORM_UPDATE: f64 = 0.01;
@@ -23,6 +23,8 @@ pub struct Network {
 #[derive(Default)]
 pub struct Pass<'a> {
     training: bool,
+    /// Whether nobody asks for the statistics.
+    passing: bool,
     dropout: Option<&'a mut ChaCha8Rng>,
     statistics: Vec<[Tensor<2>; 2]>,
 }
@@ -31,6 +33,11 @@ impl<'a> Pass<'a> {
     /// A pass in training mode: batch statistics, and dropout with this randomness.
     pub fn training(dropout: &'a mut ChaCha8Rng) -> Self {
         Self { training: true, dropout: Some(dropout), ..Self::default() }
+    }
+
+    /// As [`training`](Self::training), leaving no statistics behind.
+    pub fn passing(dropout: &'a mut ChaCha8Rng) -> Self {
+        Self { passing: true, ..Self::training(dropout) }
     }
 
     /// A pass in evaluation mode: running statistics, no dropout.
@@ -46,6 +53,11 @@ impl<'a> Pass<'a> {
     /// Whether batch statistics are used and kept.
     pub(super) fn is_training(&self) -> bool {
         self.training
+    }
+
+    /// Whether somebody asks for the statistics of batches.
+    pub(super) fn keeps_statistics(&self) -> bool {
+        !self.passing
     }
 
     /// Keeps mean and variance of a batch in a batch normalisation, `[1, channels]` each.
@@ -141,7 +153,7 @@ impl Network {
     /// Takes over the batch statistics that a training pass has seen.
     pub fn absorb(&mut self, pass: Pass<'_>) {
         for (running, new) in self.running.iter_mut().flatten().zip(pass.statistics.into_iter().flatten()) {
-            *running = running.clone() * (1.0 - NORM_UPDATE) + new * NORM_UPDATE;
+            *running = lerp(running.clone(), new, NORM_UPDATE);
         }
     }
 

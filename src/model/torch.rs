@@ -59,7 +59,7 @@ pub(crate) fn computes_on(device: &Device) -> bool {
 }
 
 /// a + (b − a) · `weight`, in one operation.
-pub(crate) fn lerp(a: Tensor<1>, b: Tensor<1>, weight: f64) -> Tensor<1> {
+pub(crate) fn lerp<const D: usize>(a: Tensor<D>, b: Tensor<D>, weight: f64) -> Tensor<D> {
     own(lend(a).lerp(&lend(b), weight))
 }
 

@@ -20,6 +20,15 @@ pub fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Devi
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+/// a + (b − a) · `weight`.
+pub(crate) fn lerp<const D: usize>(a: Tensor<D>, b: Tensor<D>, weight: f64) -> Tensor<D> {
+    #[cfg(feature = "libtorch")]
+    if super::torch::computes_on(&a.device()) {
+        return super::torch::lerp(a, b, weight);
+    }
+    a * (1.0 - weight) + b * weight
+}
+
 /// Standard normal numbers on a device, outside of autodiff. libtorch makes them, of a seed from the stream; on the CPU they are the
 /// stream's own.
 pub fn normal([rows, columns]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device) -> Tensor<2> {

@@ -65,6 +65,28 @@ impl From<&LossConfig> for Loss {
     }
 }
 
+/// A loss that is worked out where somebody asks for it: Σ E[w f(x)] over terms of x and w, `[batch, 1]` each.
+pub struct LossValue {
+    /// Whether f is softplus; else it is x itself.
+    softplus: bool,
+    terms: Vec<[Tensor<2>; 2]>,
+}
+
+impl LossValue {
+    fn of(loss: Loss, terms: Vec<[Tensor<2>; 2]>) -> Self {
+        Self { softplus: !loss.is_wasserstein(), terms }
+    }
+
+    /// Its number, on the device.
+    pub fn number(&self) -> Tensor<1> {
+        let term = |[x, weights]: &[Tensor<2>; 2]| {
+            let value = if self.softplus { softplus(x.clone()) } else { x.clone() };
+            (value * weights.clone()).mean()
+        };
+        self.terms.iter().map(term).reduce(|sum, term| sum + term).unwrap_or_else(|| unreachable!("a loss has terms"))
+    }
+}
+
 /// A discriminator in training.
 pub struct Adversary {
     net: Network,
@@ -133,7 +155,7 @@ impl Adversary {
     }
 
     /// One step on as many reals as fakes; returns the loss.
-    pub fn learn(&mut self, real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng) -> Result<Tensor<1>, TrainError> {
+    pub fn learn(&mut self, real: &Batch, fake: &Batch, rng: &mut ChaCha8Rng) -> Result<LossValue, TrainError> {
         let between = (self.loss.penalty > 0.0).then(|| interpolate(real, fake, rng, &self.device));
         let mut pass = Pass::training(&mut self.dropout);
         let (loss, gradient) = discriminate(&self.net, self.loss, real, fake, between, &mut pass)?;
@@ -170,31 +192,26 @@ impl Adversary {
         real: &Batch,
         made: Tensor<2>,
         weights: Tensor<2>,
-    ) -> Result<(Tensor<1>, Tensor<2>), TrainError> {
+    ) -> Result<(LossValue, Tensor<2>), TrainError> {
         let seen = self.see(description, made.clone())?;
         let (loss, slope) = self.generator_loss(real, seen, weights);
         Ok((loss, self.derived.backward(description, made, slope)?))
     }
 
     /// The loss of a generator on what is seen of its events, and its gradient with respect to that.
-    fn generator_loss(&mut self, real: &Batch, seen: Tensor<2>, weights: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+    fn generator_loss(&mut self, real: &Batch, seen: Tensor<2>, weights: Tensor<2>) -> (LossValue, Tensor<2>) {
         let mut pass = Pass::training(&mut self.dropout);
         let (d_fake, traced) = Traced::forward(&self.net, seen, &mut pass);
         let size = d_fake.dims()[0] as f64;
-        let (loss, gradient) = match self.loss.kind {
+        let (x, weights) = match self.loss.kind {
             LossKind::Relativistic => {
                 let d_real = self.net.forward(real.rows.clone(), &mut pass);
-                let weights = real.weights.clone() * weights;
-                let difference = d_real - d_fake;
-                let slope = sigmoid(difference.clone()).neg() * weights.clone();
-                (softplus(difference) * weights, slope)
+                (d_real - d_fake, real.weights.clone() * weights)
             }
-            LossKind::NonSaturating => {
-                (softplus(d_fake.clone().neg()) * weights.clone(), sigmoid(d_fake.neg()).neg() * weights)
-            }
-            LossKind::WganGp => (d_fake.neg() * weights.clone(), weights.neg()),
+            LossKind::NonSaturating | LossKind::WganGp => (d_fake.neg(), weights),
         };
-        (loss.mean(), traced.input(gradient / size))
+        let slope = if self.loss.is_wasserstein() { weights.clone() } else { sigmoid(x.clone()) * weights.clone() };
+        (LossValue::of(self.loss, vec![[x, weights]]), traced.input(slope / -size))
     }
 
     /// f of the mixture weight's gradient dL/da = p q (E_G1 f − E_G f), averaged over fakes with these logits.
@@ -215,26 +232,26 @@ fn discriminate(
     fake: &Batch,
     between: Option<Tensor<2>>,
     pass: &mut Pass<'_>,
-) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
+) -> Result<(LossValue, Tensor<1>), TrainError> {
     let size = real.rows.dims()[0];
     let both = |real: Tensor<2>, fake: Tensor<2>| Tensor::cat(vec![real, fake], 0);
     let (logits, traced) = Traced::forward(net, both(real.rows.clone(), fake.rows.clone()), pass);
     let (d_real, d_fake) = (logits.clone().slice(0..size), logits.slice(size..2 * size));
     let (w_real, w_fake) = (real.weights.clone(), fake.weights.clone());
-    let (value, outputs) = match loss.kind {
+    let (terms, outputs) = match loss.kind {
         LossKind::Relativistic => {
-            let (weights, difference) = (w_real * w_fake, d_fake - d_real);
-            let slope = sigmoid(difference.clone()) * weights.clone();
-            ((softplus(difference) * weights).mean(), both(slope.clone().neg(), slope))
+            let (x, weights) = (d_fake - d_real, w_real * w_fake);
+            let slope = sigmoid(x.clone()) * weights.clone();
+            (vec![[x, weights]], both(slope.clone().neg(), slope))
         }
         LossKind::NonSaturating => {
-            let slopes =
-                both(sigmoid(d_real.clone().neg()).neg() * w_real.clone(), sigmoid(d_fake.clone()) * w_fake.clone());
-            ((softplus(d_real.neg()) * w_real).mean() + (softplus(d_fake) * w_fake).mean(), slopes)
+            let x = d_real.neg();
+            let slopes = both(sigmoid(x.clone()).neg() * w_real.clone(), sigmoid(d_fake.clone()) * w_fake.clone());
+            (vec![[x, w_real], [d_fake, w_fake]], slopes)
         }
         LossKind::WganGp => {
-            let value = (d_fake * w_fake.clone()).mean() - (d_real * w_real.clone()).mean();
-            (value, both(w_real.neg(), w_fake))
+            let slopes = both(w_real.clone().neg(), w_fake.clone());
+            (vec![[d_fake, w_fake], [d_real.neg(), w_real]], slopes)
         }
     };
     let outputs = outputs / size as f64;
@@ -249,7 +266,7 @@ fn discriminate(
         let weight = loss.penalty / size as f64;
         gradient = gradient + penalised(&traced, logits.zeros_like(), Penalty::One(weight))?;
     }
-    Ok((value, gradient))
+    Ok((LossValue::of(loss, terms), gradient))
 }
 
 /// The flat gradient of Σ output · `slope` and a penalty.
@@ -404,7 +421,7 @@ mod tests {
                 let net = Network::new(&weights, &device);
                 let pass = &mut Pass::training(&mut one);
                 let hand = discriminate(&net, loss, &there(&real), &there(&fake), between, pass).unwrap();
-                assert!((numbers(hand.0)[0] - numbers(auto.0)[0]).abs() < 1e-5);
+                assert!((numbers(hand.0.number())[0] - numbers(auto.0)[0]).abs() < 1e-5);
                 let (hand, auto) = (numbers(hand.1), numbers(auto.1));
                 let scale = auto.iter().fold(0f32, |scale, g| scale.max(g.abs()));
                 for (a, b) in hand.iter().zip(&auto) {

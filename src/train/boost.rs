@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     LOG_EVERY, TrainError,
-    adversary::Adversary,
+    adversary::{Adversary, LossValue},
     archive::state,
     bank::Bank,
     checkpoint::Session,
@@ -178,8 +178,8 @@ pub fn train(
 
 /// What a step leaves to look at.
 struct Done {
-    d_loss: Tensor<1>,
-    g_loss: Tensor<1>,
+    d_loss: LossValue,
+    g_loss: LossValue,
     /// What the discriminator saw last.
     real: Batch,
     fake: Batch,
@@ -249,7 +249,7 @@ impl<'a> Boosting<'a> {
 
         let drawn = latents.draw(batch, net, &mut random.noise)?;
         let (g_loss, gradient) = {
-            let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
+            let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::passing(&mut random.dropout));
             let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(self.q, device))?;
             (loss, traced.parameters(slope))
         };
@@ -266,8 +266,8 @@ impl<'a> Boosting<'a> {
         composition: Composition,
         step: u64,
     ) -> Result<Vec<(&'static str, f64)>, TrainError> {
-        let d_loss = finite(done.d_loss.clone(), step, "discriminator's loss")?;
-        let g_loss = finite(done.g_loss.clone(), step, "generator's loss")?;
+        let d_loss = finite(done.d_loss.number(), step, "discriminator's loss")?;
+        let g_loss = finite(done.g_loss.number(), step, "generator's loss")?;
         let mut watched = vec![("d_loss", d_loss), ("g_loss", g_loss), ("q", self.q)];
         watched.extend(self.adversary.look(&done.real, &done.fake, &self.random.order)?);
         if let Some(guard) = &mut self.guard {

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     LOG_EVERY, TrainError,
-    adversary::Adversary,
+    adversary::{Adversary, LossValue},
     archive::state,
     checkpoint::Session,
     config::OptimizerConfig,
@@ -60,8 +60,8 @@ impl Randomness {
 /// What a step leaves to look at.
 struct Done {
     /// Of the discriminator's last step.
-    d_loss: Tensor<1>,
-    g_loss: Tensor<1>,
+    d_loss: LossValue,
+    g_loss: LossValue,
     /// What the discriminator saw last.
     real: Batch,
     fake: Batch,
@@ -153,7 +153,7 @@ impl<'a> Gan<'a> {
 
         let drawn = latents.draw(batch, net, &mut random.noise)?;
         let (g_loss, gradient) = {
-            let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::training(&mut random.dropout));
+            let (made, traced) = Traced::forward(net, drawn.z.clone(), &mut Pass::passing(&mut random.dropout));
             let (loss, slope) = adversary.judge(description, &real, made, drawn.weights(1.0, device))?;
             (loss, traced.parameters(slope))
         };
@@ -172,8 +172,8 @@ impl<'a> Gan<'a> {
         step: u64,
     ) -> Result<Vec<(&'static str, f64)>, TrainError> {
         let mut watched = vec![
-            ("d_loss", finite(done.d_loss.clone(), step, "discriminator's loss")?),
-            ("g_loss", finite(done.g_loss.clone(), step, "generator's loss")?),
+            ("d_loss", finite(done.d_loss.number(), step, "discriminator's loss")?),
+            ("g_loss", finite(done.g_loss.number(), step, "generator's loss")?),
         ];
         watched.extend(self.adversary.look(&done.real, &done.fake, &self.random.order)?);
         if let Some(mut gauge) = TailGauge::new(training.description, streams) {

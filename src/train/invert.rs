@@ -91,7 +91,7 @@ pub fn train(
         // In the places of the adversary's reals stand the generator's pairs: the encoder's must come to look like those.
         let generated = Batch { rows: Tensor::cat(vec![made, z], 1), weights: ones.clone() };
         let noisy = Tensor::cat(vec![real.rows.clone(), normal([batch, width], encoder_noise, device)], 1);
-        let (encoded, traced) = Traced::forward(net, noisy, &mut Pass::training(&mut random.dropout));
+        let (encoded, traced) = Traced::forward(net, noisy, &mut Pass::passing(&mut random.dropout));
         let pairs = Tensor::cat(vec![real.rows.clone(), encoded], 1);
         let encoded = Batch { rows: pairs.clone(), weights: real.weights.clone() };
         let d_loss = adversary.learn(&generated, &encoded, &mut random.order)?;
@@ -100,8 +100,8 @@ pub fn train(
         optimizer.update(net, gradient);
         average.update(net);
         if step % LOG_EVERY == 0 || step == steps {
-            let d_loss = finite(d_loss, step, "discriminator's loss")?;
-            let mut watched = vec![("d_loss", d_loss), ("e_loss", finite(loss, step, "encoder's loss")?)];
+            let d_loss = finite(d_loss.number(), step, "discriminator's loss")?;
+            let mut watched = vec![("d_loss", d_loss), ("e_loss", finite(loss.number(), step, "encoder's loss")?)];
             watched.extend(adversary.look(&generated, &encoded, &random.order)?);
             watched.push(("learning_rate", optimizer.learning_rate()));
             session.report(step, &watched);

@@ -119,7 +119,7 @@ pub fn train(
         let real = reals.batch(&mut random.order, device).rows;
         let z = normal([batch, generator.inputs()], &mut random.noise, device);
         let (loss, gradient) = {
-            let (made, traced) = Traced::forward(net, z, &mut Pass::training(&mut random.dropout));
+            let (made, traced) = Traced::forward(net, z, &mut Pass::passing(&mut random.dropout));
             let made = Leaf::new(made);
             let loss = statistic.between(made.tensor(), Tensor::from_inner(real));
             let gradient = traced.parameters(made.slope(&loss.backward()));

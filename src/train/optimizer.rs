@@ -102,8 +102,10 @@ impl Step {
             OptimizerKind::Adam => {
                 let second = average(second, gradient.clone().square(), decays.1);
                 let first = average(first, gradient, decays.0);
-                let scale = (second / corrections.1).sqrt() + epsilon;
-                torch::add_quotient(parameters, first * (-rate / corrections.0), scale)
+                // With the correction of the second moment on both sides of the quotient, for one operation less.
+                let root = corrections.1.sqrt();
+                let scale = second.sqrt() + epsilon * root;
+                torch::add_quotient(parameters, first * (-rate / corrections.0 * root), scale)
             }
             OptimizerKind::Rmsprop => {
                 let second = average(second, gradient.clone().square(), decays.1);

@@ -99,7 +99,7 @@ pub fn train(
         average.update(adversary.network());
         let mut values = Vec::new();
         if step % LOG_EVERY == 0 || step == steps {
-            values.push(("loss", finite(loss, step, "classifier's loss")?));
+            values.push(("loss", finite(loss.number(), step, "classifier's loss")?));
             values.extend(adversary.look(&real, &fake, order)?);
             values.push(("learning_rate", adversary.learning_rate()));
         }

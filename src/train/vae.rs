@@ -73,7 +73,7 @@ pub fn train(
             // Both decodings at once: a batch of twice the rows.
             let codes_twice = z.clone().inner().repeat_dim(0, 2);
             let input = Tensor::cat(vec![codes_twice, normal([2 * batch, noise], &mut random.noise, device)], 1);
-            let (decoded, decoder) = Traced::forward(&nets[1], input, &mut Pass::training(&mut random.dropout));
+            let (decoded, decoder) = Traced::forward(&nets[1], input, &mut Pass::passing(&mut random.dropout));
             let events = Leaf::new(decoded);
             let (a, b) = (events.tensor().slice(0..batch), events.tensor().slice(batch..2 * batch));
             let distance = |a: &Tensor<2>, b: &Tensor<2>| ((a.clone() - b.clone()).square().sum_dim(1) + 1e-8).sqrt();

@@ -89,9 +89,11 @@ fn pass_on_host(net: &host::Net, x: Tensor<2>, pass: &mut Pass<'_>) -> (Tensor<2
     let (device, rows) = (x.device(), x.dims()[0]);
     let training = pass.is_training();
     let tape = net.forward(numbers(x), Mode { training, dropout: pass.dropout() });
-    for [mean, variance] in tape.statistics() {
-        let [mean, variance] = [mean, variance].map(|values| matrix(values.to_vec(), 1, &device));
-        pass.keep(mean, variance);
+    if pass.keeps_statistics() {
+        for [mean, variance] in tape.statistics() {
+            let [mean, variance] = [mean, variance].map(|values| matrix(values.to_vec(), 1, &device));
+            pass.keep(mean, variance);
+        }
     }
     (matrix(host::Net::output(&tape), rows, &device), tape)
 }

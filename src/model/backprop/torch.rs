@@ -100,7 +100,8 @@ impl Net {
                 (Layer::LeakyRelu, _) => {
                     // libtorch's own operation is offered with its default slope only. This is its way back, which gives a slope where
                     // a number is above 0 and `LEAK` of it below: for the number itself.
-                    let y = x.detach().leaky_relu_backward(&x, LEAK, false);
+                    let y = if x.requires_grad() { x.detach() } else { x.shallow_clone() };
+                    let y = y.leaky_relu_backward(&x, LEAK, false);
                     (y.shallow_clone(), Step::Gave(y))
                 }
                 (Layer::Dropout { share }, _) => match pass.dropout() {
@@ -296,9 +297,12 @@ fn standardise(x: &Torch, [scale, shift]: &[Torch; 2], [channels, spatial]: [i64
     let images = x.view([-1, channels, spatial]);
     let (y, mean, deviation) =
         images.internal_native_batch_norm_legit_no_stats(Some(scale), Some(shift), true, 0.0, NORM_EPSILON);
-    // One over the standard deviation, ε included. Copies, for the graph needs its own.
-    let variance = deviation.detach().pow_tensor_scalar(-2) - NORM_EPSILON;
-    pass.keep(own(mean.detach().copy().view([1, -1])), own(variance.view([1, -1])));
+    if pass.keeps_statistics() {
+        // One over the standard deviation, ε included. A copy, for a graph needs its own.
+        let variance = deviation.detach().pow_tensor_scalar(-2) - NORM_EPSILON;
+        let mean = if mean.requires_grad() { mean.detach().copy() } else { mean };
+        pass.keep(own(mean.view([1, -1])), own(variance.view([1, -1])));
+    }
     y.view_as(x)
 }
 
