@@ -45,8 +45,8 @@ fn field<'de, T: Deserialize<'de>>(stage: &Node, key: &str, mistakes: &mut Vec<D
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// The share of one GPU that it takes on a CUDA device: stages that need a quarter each share one by four. Absent: the
-    /// whole, and none where there are no nets.
+    /// The share of one GPU that it takes on a CUDA device: stages that need a quarter each share one by four. Absent: an
+    /// eighth, and none where there are no nets.
     pub gpu: Option<GpuShare>,
     /// CPU threads that it may use. Absent: one for a training, what is free for the rest.
     pub threads: Option<ThreadCount>,

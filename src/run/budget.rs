@@ -55,6 +55,9 @@ fn gpus() -> usize {
 /// A share of a GPU in thousandths: sums of them are exact.
 const WHOLE_GPU: u32 = 1000;
 
+/// The share of a stage that names none: small nets leave most of a GPU idle.
+const USUAL_SHARE: f64 = 0.125;
+
 /// What a stage needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
@@ -69,7 +72,7 @@ impl Demand {
     /// That of a stage, in a run on this device, where `auto` means that one.
     pub(crate) fn of(declared: &Declared, device: DeviceName, auto: DeviceName) -> Self {
         let resources = &declared.execution.resources;
-        let gpu = resources.gpu.map_or(if computes(&declared.stage) { 1.0 } else { 0.0 }, GpuShare::get);
+        let gpu = resources.gpu.map_or(if computes(&declared.stage) { USUAL_SHARE } else { 0.0 }, GpuShare::get);
         let device = declared.execution.device.unwrap_or(device);
         let device = match if device == DeviceName::Auto { auto } else { device } {
             DeviceName::LibtorchCuda(_) if gpu == 0.0 => DeviceName::Libtorch,
@@ -86,6 +89,11 @@ impl Demand {
                 0
             },
         }
+    }
+
+    /// Whether it leaves some of a GPU to others.
+    pub(super) fn shares_gpu(&self) -> bool {
+        self.gpu > 0 && self.gpu < WHOLE_GPU
     }
 
     /// The threads that a job of its own is given.

@@ -56,6 +56,11 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// The run has something to say.
+    RunNotice {
+        /// One sentence.
+        message: String,
+    },
     /// Another run is at work on the stage; its result will be taken.
     StageWaiting {
         /// The stage's name.

@@ -16,6 +16,8 @@ use petgraph::{Direction::Outgoing, graph::NodeIndex};
 use super::{
     Event, Origin, RunError, RunOptions, Summary,
     budget::{Budget, Demand, Grant},
+    may_run,
+    mps::Service,
     sharing::Share,
     stage::{Ending, Report, Shared, Task},
 };
@@ -88,7 +90,10 @@ pub(super) fn execute(
     let clock = Instant::now();
     let (kill, intact) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
     let share = Share::new(options.sharing.as_ref());
-    let shared = Shared { pipeline, store, options, auto, kill, share, intact };
+    let may_run = plan.stages.iter().filter(|stage| may_run(stage)).map(|stage| &pipeline.stages[stage.index]);
+    let demands: Vec<Demand> = may_run.map(|declared| Demand::of(declared, options.device, auto)).collect();
+    let mps = Service::for_stages(demands.iter(), options, on_event);
+    let shared = Shared { pipeline, store, options, auto, kill, mps, share, intact };
     let mut executor = Executor {
         shared: &shared,
         plan,

@@ -25,6 +25,7 @@ use crate::{
 mod budget;
 mod event;
 mod executor;
+mod mps;
 mod process;
 mod protocol;
 mod sharing;
@@ -163,7 +164,7 @@ pub fn run(
     preflight(pipeline, &plan, &options.capacity)?;
     let device = |stage: &PlannedStage| pipeline.stages[stage.index].execution.device.unwrap_or(options.device);
     let auto = if plan.stages.iter().filter(|stage| may_run(stage)).any(|stage| device(stage) == DeviceName::Auto) {
-        process::best_device(&options.worker)
+        process::best_device(&options.worker, &Vec::new())
             .map_err(|source| RunError::Worker { path: options.worker.clone(), source })?
     } else {
         DeviceName::Cpu

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -29,6 +29,9 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// How far from its end the last lines of a log are looked for, in bytes.
 const TAIL: u64 = 4096;
 
+/// Variables that a process has beside those of the run.
+pub(super) type Environment = Vec<(&'static str, PathBuf)>;
+
 /// A running worker. Dropped, it is killed.
 pub(super) struct Process {
     child: Child,
@@ -48,11 +51,18 @@ pub(super) enum Heard {
 }
 
 impl Process {
-    /// Starts `program worker` on a job. Its stderr goes into `log`, its threads are limited.
-    pub(super) fn start(program: &Path, job: &Job, log: File, threads: usize) -> io::Result<Self> {
+    /// Starts `program worker` on a job, with this in its environment beside its own. Its stderr goes into `log`, its threads are limited.
+    pub(super) fn start(
+        program: &Path,
+        job: &Job,
+        log: File,
+        threads: usize,
+        environment: Environment,
+    ) -> io::Result<Self> {
         let mut text = serde_json::to_vec(job)?;
         text.push(b'\n');
         let mut command = Command::new(program);
+        command.envs(environment);
         for pool in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
             command.env(pool, threads.to_string());
         }
@@ -103,10 +113,11 @@ impl Drop for Process {
     }
 }
 
-/// The best device of those that work in this program, which may be another build than ours.
-pub(super) fn best_device(program: &Path) -> io::Result<DeviceName> {
-    let output =
-        Command::new(program).args(["devices", "--json"]).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+/// The best device of those that work in this program, which may be another build than ours, with this in its environment.
+pub(super) fn best_device(program: &Path, environment: &Environment) -> io::Result<DeviceName> {
+    let mut command = Command::new(program);
+    command.args(["devices", "--json"]).envs(environment.clone()).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output()?;
     let lines = output.stdout.split(|&byte| byte == b'\n');
     let found = lines.filter_map(|line| serde_json::from_slice::<Available>(line).ok());
     Ok(DeviceName::best(found.filter(|found| found.available).map(|found| found.device)))

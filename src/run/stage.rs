@@ -15,6 +15,7 @@ use std::{
 use super::{
     Capacity, Event, RunError, RunOptions,
     budget::Grant,
+    mps::Service,
     process::{Heard, Process, obituary, was_asked_to_stop},
     protocol::{Failure, Job, Message},
     sharing::{Given, Share, Taken},
@@ -52,6 +53,8 @@ pub(super) struct Shared<'a> {
     pub(super) auto: DeviceName,
     /// Set when the run stops: workers are killed.
     pub(super) kill: AtomicBool,
+    /// What lets stages run side by side on a GPU.
+    pub(super) mps: Option<Service>,
     /// The remote.
     pub(super) share: Share<'a>,
     /// Objects that this run has read in full and found intact.
@@ -286,8 +289,9 @@ impl Running<'_> {
         };
         let program = &self.shared.options.worker;
         let cannot_start = |source| RunError::Worker { path: program.clone(), source };
+        let environment = self.shared.mps.as_ref().map(Service::environment).unwrap_or_default();
         let mut process =
-            Process::start(program, &job, slot.create_log()?, self.grant.threads).map_err(cannot_start)?;
+            Process::start(program, &job, slot.create_log()?, self.grant.threads, environment).map_err(cannot_start)?;
         let (mut notices, mut mark, mut marked) = (Vec::new(), None, None::<Instant>);
         let (started, timeout) = (Instant::now(), self.declared.execution.timeout.map(Timeout::get));
         loop {

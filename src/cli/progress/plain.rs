@@ -114,6 +114,7 @@ impl Reporter for Plain {
             Event::RemoteWaiting { results } => {
                 self.say(&format!("waiting for {} to be pushed", count(*results, "result")));
             }
+            Event::RunNotice { message } => self.say(message),
             Event::RemoteTrouble { message } => say(&format!("warning: {message}")),
             Event::StageFinished { stage, seconds: took, .. } => {
                 self.times.insert(stage.clone(), *took);

@@ -199,6 +199,7 @@ impl Reporter for Terminal {
             Event::RemoteWaiting { results } => {
                 self.line("↑", CYAN, &format!("waiting for {} to be pushed", count(*results, "result")));
             }
+            Event::RunNotice { message } => self.line("·", CYAN, message),
             Event::RemoteTrouble { message } => self.line("!", YELLOW, &format!("warning: {message}")),
             Event::StageFinished { stage, seconds: took, .. } => {
                 self.remove(stage);
