@@ -1,7 +1,7 @@
 //! Named random streams on the host, so that a stage's randomness depends on its seed and kind alone.
 //!
-//! Every draw in the program comes from a `ChaCha8` stream made here: the tensor backends' own generators are global to a
-//! process and differ between devices, so they are never used.
+//! Every draw in the program comes from a `ChaCha8` stream made here. Where a device makes the numbers itself, its generator is seeded from
+//! one for each draw (`model::transfer`): it is global to a process, and keeps nothing from one draw to the next.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

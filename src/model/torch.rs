@@ -8,7 +8,7 @@ use std::{
 };
 
 use burn::{
-    backend::{BackendTypes, LibTorch},
+    backend::{BackendTypes, DispatchDevice, LibTorch},
     tensor::{Device, Int, Tensor},
 };
 use rand::RngExt;
@@ -55,7 +55,7 @@ pub(super) fn own<const D: usize>(tensor: Torch) -> Tensor<D> {
 
 /// Whether libtorch computes on this device.
 pub(crate) fn computes_on(device: &Device) -> bool {
-    *device != Device::flex()
+    matches!(device.as_dispatch(), DispatchDevice::LibTorch(_))
 }
 
 /// a + (b − a) · `weight`, in one operation.
@@ -79,9 +79,12 @@ fn draw(rng: &mut ChaCha8Rng, of: impl FnOnce() -> Torch) -> Torch {
     of()
 }
 
-/// Where a device's tensors are.
+/// libtorch's name of a device.
 fn place(device: &Device) -> tch::Device {
-    lend(Tensor::<1>::empty([0], device)).device()
+    match device.as_dispatch() {
+        DispatchDevice::LibTorch(device) => (*device).into(),
+        _ => unreachable!("only libtorch's devices come here"),
+    }
 }
 
 /// Standard normal numbers.

@@ -18,7 +18,7 @@ pub struct Execution {
     pub device: Option<DeviceName>,
     /// What it needs of the machine.
     pub resources: Resources,
-    /// How often it is tried again after its worker was lost or a file could not be read or written.
+    /// How often it is tried again after its worker was lost, a GPU failed, or a file could not be read or written.
     pub retries: u8,
     /// The longest that an attempt may take.
     pub timeout: Option<Timeout>,

@@ -117,7 +117,7 @@ fn common(generator: &mut SchemaGenerator) -> Value {
             "resources": described::<Resources>(generator, "What it needs of the machine while it runs; no part of its key."),
             "retries": described::<u8>(
                 generator,
-                "How often it is tried again after its worker was lost or a file could not be read or written. Absent: 0.",
+                "How often it is tried again after its worker was lost, a GPU failed, or a file could not be read or written. Absent: 0.",
             ),
             "timeout": described::<Timeout>(
                 generator,

@@ -38,7 +38,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) const PROTOCOL: u32 = 3;
+    pub(super) const PROTOCOL: u32 = 4;
 }
 
 /// What a worker says.
@@ -60,6 +60,8 @@ pub(super) enum Failure {
     Stage,
     /// A file could not be read or written, which may be otherwise in a moment.
     Io,
+    /// The GPU failed, or had too little memory, which may be otherwise in a moment.
+    Device,
     /// It panicked: a defect of the program.
     Panic,
     /// The worker and the executor do not understand each other.

@@ -340,7 +340,8 @@ impl Running<'_> {
                 }
                 Heard::Message(Message::Failed { message, kind }) => {
                     process.farewell();
-                    return Ok(if kind == Failure::Io { Worked::Lost(message) } else { Worked::Failed(message) });
+                    let passing = matches!(kind, Failure::Io | Failure::Device);
+                    return Ok(if passing { Worked::Lost(message) } else { Worked::Failed(message) });
                 }
             }
         }

@@ -88,7 +88,7 @@ impl<W: Write> Voice<W> {
 fn perform(line: &str, mut voice: Voice<impl Write>) -> WorkerEnd {
     let done = read_job(line).map_err(|message| (message, Failure::Protocol)).and_then(|(job, stage)| {
         catch_unwind(AssertUnwindSafe(|| run_stage(job, &stage, &mut voice)))
-            .unwrap_or_else(|panic| Err((said_in_panic(panic.as_ref()), Failure::Panic)))
+            .unwrap_or_else(|panic| Err(said_in_panic(panic.as_ref())))
     });
     match done {
         Ok(metrics) => {
@@ -160,18 +160,25 @@ fn finite(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     values.into_iter().filter(|(_, value)| value.is_finite()).collect()
 }
 
-fn said_in_panic(panic: &(dyn Any + Send)) -> String {
+/// What a panic says, and what has failed: libtorch has no other way to say that a GPU has.
+fn said_in_panic<'a>(panic: &'a (dyn Any + Send)) -> (String, Failure) {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("without a word");
-    // libtorch has no other way to say so.
-    if text.contains("CUDA out of memory") {
-        let first = text.lines().find(|line| line.contains("CUDA out of memory")).unwrap_or(text);
-        return format!(
-            "the GPU has too little memory: {}; lower `batch`, or let fewer stages share the GPU (`resources: {{ gpu: 1 }}`)",
-            first.trim()
-        );
-    }
-    format!("the stage panicked: {text}; this is a defect of the program")
+    let about_cuda = |line: &'a str| {
+        let start = line.find("CUDA out of memory").or_else(|| line.find("CUDA error"))?;
+        Some(line[start..].trim())
+    };
+    let Some(line) = text.lines().flat_map(|line| line.split("\\n")).find_map(about_cuda) else {
+        return (format!("the stage panicked: {text}; this is a defect of the program"), Failure::Panic);
+    };
+    let message = if line.contains("out of memory") {
+        format!(
+            "the GPU has too little memory: {line}; lower `batch`, or let fewer stages share the GPU (`resources: {{ gpu: 1 }}`)"
+        )
+    } else {
+        format!("the GPU failed: {line}; `pgan-pipe devices` says what works, and `retries: 2` tries a stage again")
+    };
+    (message, Failure::Device)
 }
 
 #[cfg(test)]
@@ -189,9 +196,18 @@ mod tests {
     #[test]
     fn a_gpu_that_is_too_small_is_no_defect_of_the_program() {
         let text = "called `Result::unwrap()` on an `Err` value: Torch(\"CUDA out of memory. Tried to allocate 2.00 GiB.\\nException\")";
-        let said = said_in_panic(&text.to_owned());
-        assert!(said.starts_with("the GPU has too little memory") && said.contains("2.00 GiB"), "{said}");
-        assert!(said_in_panic(&"index out of bounds").contains("defect"));
+        let (said, kind) = said_in_panic(&text.to_owned());
+        assert!(
+            said.starts_with("the GPU has too little memory: CUDA out of memory. Tried to allocate 2.00 GiB.;"),
+            "{said}"
+        );
+        assert_eq!(kind, Failure::Device);
+        let (said, kind) =
+            said_in_panic(&"Torch(\"CUDA error: the MPS server is not ready\\nCUDA kernel errors might be\")");
+        assert!(said.starts_with("the GPU failed: CUDA error: the MPS server is not ready;"), "{said}");
+        assert_eq!(kind, Failure::Device);
+        let (said, kind) = said_in_panic(&"index out of bounds");
+        assert!(said.contains("defect") && kind == Failure::Panic);
     }
 
     fn job(kind: &str, stage: Value, out: &Path) -> Job {

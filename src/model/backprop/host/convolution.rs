@@ -1,7 +1,8 @@
 //! Convolutions of stride 1 as products of matrices, on images with their channels last.
 //!
 //! The pixels under the kernel are gathered, a row for each position of the output (im2col); a transposed convolution is one with
-//! the kernel turned about. Channels last, both sides of the product are dense, and a row's pixels are runs of memory.
+//! the kernel turned about. Channels last, both sides of the product are dense, and a row's pixels are runs of memory. The way back to
+//! the input is a convolution, too, where that gathers less; else what belongs to the pixels is added up.
 
 use super::product::{Into, Matrix, product};
 use crate::model::{layer::Convolution, wide::wide};
@@ -23,6 +24,8 @@ pub(super) struct Kernel {
     /// `[taps × inputs, outputs]`.
     weight: Vec<f32>,
     runs: Vec<Run>,
+    /// The convolution that takes slopes back, where it has fewer channels to gather.
+    back: Option<Box<Self>>,
 }
 
 /// Pixels of one row of the kernel over one position.
@@ -46,11 +49,37 @@ impl Kernel {
             (c.side + c.append + 2 * c.padding + 1 - size, c.padding as isize)
         };
         let (inputs, outputs, side) = (c.inputs, c.outputs, c.side);
-        let mut kernel =
-            Self { inputs, outputs, side, image, size, offset, transposed, weight: Vec::new(), runs: Vec::new() };
+        let (weight, runs) = (Vec::new(), Vec::new());
+        let mut kernel = Self { inputs, outputs, side, image, size, offset, transposed, weight, runs, back: None };
         kernel.weight = kernel.places().map(|place| stored[place]).collect();
         kernel.runs = kernel.runs().collect();
+        kernel.back = (outputs < inputs).then(|| Box::new(kernel.adjoint()));
         kernel
+    }
+
+    /// The convolution from slopes in the output to those in the input: the kernel turned about, with its channels exchanged.
+    fn adjoint(&self) -> Self {
+        let Self { inputs, outputs, side, image, size, offset, transposed, .. } = *self;
+        let taps = size * size;
+        let weight = (0..taps * outputs * inputs).map(|index| {
+            let (rest, input) = (index / inputs, index % inputs);
+            let (tap, output) = (rest / outputs, rest % outputs);
+            self.weight[((taps - 1 - tap) * inputs + input) * outputs + output]
+        });
+        let mut back = Self {
+            inputs: outputs,
+            outputs: inputs,
+            side: image,
+            image: side,
+            size,
+            offset: size as isize - 1 - offset,
+            transposed: !transposed,
+            weight: weight.collect(),
+            runs: Vec::new(),
+            back: None,
+        };
+        back.runs = back.runs().collect();
+        back
     }
 
     /// Where the net stores each number of the weight.
@@ -111,6 +140,9 @@ impl Kernel {
 
     /// `out` = δ Wᵀ.
     pub(super) fn transposed(&self, out: &mut [f32], delta: &[f32], images: usize, scratch: &mut Vec<f32>) {
+        if let Some(back) = &self.back {
+            return back.apply(out, delta, images, scratch);
+        }
         out[..images * self.pixels()].fill(0.0);
         for (start, count) in self.batches(images) {
             let rows = count * self.positions();
