@@ -1,14 +1,15 @@
 //! Convolutions of stride 1 as products of matrices, on images with their channels last.
 //!
-//! The pixels under the kernel are gathered, a row for each position of the output (im2col); a transposed convolution is one with
-//! the kernel turned about. Channels last, both sides of the product are dense, and a row's pixels are runs of memory. The way back to
-//! the input is a convolution, too, where that gathers less; else what belongs to the pixels is added up.
+//! The pixels under one row of the kernel are gathered, for each line of the image and each position along it. Lines come first, then
+//! images: so the lines that a row of the kernel sees, of all images together, are a dense matrix, and a convolution is a sum of products,
+//! one for each row of the kernel, that skips what lies above and below the image. A transposed convolution is one with the kernel turned
+//! about, and so is the way back to the input, where that gathers less.
 
 use super::product::{Into, Matrix, product};
 use crate::model::{layer::Convolution, wide::wide};
 
 /// Numbers that are gathered at once, so that they stay in the cache until they are used.
-const GATHERED: usize = 1 << 17;
+const GATHERED: usize = 1 << 16;
 
 /// A convolution, or a transposed one, with its weight.
 pub(super) struct Kernel {
@@ -23,19 +24,28 @@ pub(super) struct Kernel {
     transposed: bool,
     /// `[taps × inputs, outputs]`.
     weight: Vec<f32>,
+    /// For each position along a line.
     runs: Vec<Run>,
     /// The convolution that takes slopes back, where it has fewer channels to gather.
     back: Option<Box<Self>>,
 }
 
-/// Pixels of one row of the kernel over one position.
+/// The pixels under a row of the kernel at one position along a line.
 #[derive(Clone, Copy)]
 struct Run {
-    /// Where they start in what is gathered from an image.
+    /// Where they start in what is gathered from a line.
     gathered: usize,
-    /// Where they start in the image.
-    image: usize,
+    /// Where they start in the line.
+    line: usize,
     /// Their numbers.
+    count: usize,
+}
+
+/// What a row of the kernel sees: lines of the image, and those of the output that they belong to.
+#[derive(Clone, Copy)]
+struct Lines {
+    seen: usize,
+    made: usize,
     count: usize,
 }
 
@@ -108,9 +118,9 @@ impl Kernel {
         self.image * self.image
     }
 
-    /// Pixels under the kernel, with their channels.
-    fn under(&self) -> usize {
-        self.size * self.size * self.inputs
+    /// Numbers under a row of the kernel.
+    fn row(&self) -> usize {
+        self.size * self.inputs
     }
 
     /// Numbers in the weight.
@@ -118,23 +128,56 @@ impl Kernel {
         self.weight.len()
     }
 
-    fn weight(&self) -> Matrix<'_> {
-        Matrix::new(&self.weight, self.under(), self.outputs)
+    /// Numbers in an image that comes in.
+    fn pixels(&self) -> usize {
+        self.side * self.side * self.inputs
+    }
+
+    /// Numbers in an image that goes out.
+    fn made(&self) -> usize {
+        self.positions() * self.outputs
     }
 
     /// Images that go through together, of this many: first, and number.
     fn batches(&self, images: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let step = (GATHERED / (self.under() * self.positions())).max(1);
+        let step = (GATHERED / (self.side * self.image * self.row())).max(1);
         (0..images).step_by(step).map(move |start| (start, step.min(images - start)))
+    }
+
+    /// The part of the weight of each row of the kernel with what the row sees, the one that sees most first.
+    fn rows(&self) -> impl Iterator<Item = (usize, Lines)> + use<> {
+        let (side, image, size) = (self.side as isize, self.image as isize, self.size);
+        let lines = |row: usize| {
+            let shift = row as isize - self.offset;
+            let (first, last) = ((-shift).max(0), (side - shift).min(image));
+            let count = (last - first).max(0) as usize;
+            Lines { seen: (first + shift).max(0) as usize, made: first.max(0) as usize, count }
+        };
+        let mut rows: Vec<(usize, Lines)> = (0..size).map(|row| (row, lines(row))).collect();
+        rows.sort_by_key(|(_, lines)| std::cmp::Reverse(lines.count));
+        rows.into_iter()
+    }
+
+    /// The weight of a row of the kernel, `[size × inputs, outputs]`.
+    fn weight(&self, row: usize) -> Matrix<'_> {
+        let size = self.row() * self.outputs;
+        Matrix::new(&self.weight[row * size..][..size], self.row(), self.outputs)
     }
 
     /// `out` = x W, `[images, side², inputs]` to `[images, positions, outputs]`.
     pub(super) fn apply(&self, out: &mut [f32], x: &[f32], images: usize, scratch: &mut Vec<f32>) {
         for (start, count) in self.batches(images) {
-            let rows = count * self.positions();
-            let gathered = self.gather(&x[start * self.pixels()..][..count * self.pixels()], scratch);
-            let out = &mut out[start * self.positions() * self.outputs..][..rows * self.outputs];
-            product(out, Matrix::new(gathered, rows, self.under()), self.weight(), Into::Replace);
+            let [gathered, made] = self.room(scratch, count);
+            self.gather(gathered, &x[start * self.pixels()..][..count * self.pixels()]);
+            let (of_seen, of_made) = (count * self.image * self.row(), count * self.image * self.outputs);
+            let mut whole = Whole::of(made, self.image);
+            for (row, Lines { seen, made: first, count: lines }) in self.rows() {
+                let seen = Matrix::new(&gathered[seen * of_seen..], lines * count * self.image, self.row());
+                let into = whole.take(lines);
+                product(&mut whole.values[first * of_made..], seen, self.weight(row), into);
+            }
+            let out = &mut out[start * self.made()..][..count * self.made()];
+            exchange(out, made, [self.image, count], self.image * self.outputs);
         }
     }
 
@@ -145,11 +188,21 @@ impl Kernel {
         }
         out[..images * self.pixels()].fill(0.0);
         for (start, count) in self.batches(images) {
-            let rows = count * self.positions();
-            let under = room(scratch, rows * self.under());
-            let delta = &delta[start * self.positions() * self.outputs..][..rows * self.outputs];
-            product(under, Matrix::new(delta, rows, self.outputs), self.weight().transposed(), Into::Replace);
-            self.scatter(&mut out[start * self.pixels()..][..count * self.pixels()], under);
+            let [gathered, made] = self.room(scratch, count);
+            exchange(
+                made,
+                &delta[start * self.made()..][..count * self.made()],
+                [count, self.image],
+                self.image * self.outputs,
+            );
+            let (of_seen, of_made) = (count * self.image * self.row(), count * self.image * self.outputs);
+            let mut whole = Whole::of(gathered, self.side);
+            for (row, Lines { seen, made: first, count: lines }) in self.rows() {
+                let made = Matrix::new(&made[first * of_made..], lines * count * self.image, self.outputs);
+                let into = whole.take(lines);
+                product(&mut whole.values[seen * of_seen..], made, self.weight(row).transposed(), into);
+            }
+            self.scatter(&mut out[start * self.pixels()..][..count * self.pixels()], gathered);
         }
     }
 
@@ -162,71 +215,120 @@ impl Kernel {
         images: usize,
         scratch: &mut Vec<f32>,
     ) {
+        let size = self.row() * self.outputs;
         for (start, count) in self.batches(images) {
-            let rows = count * self.positions();
-            let gathered = self.gather(&x[start * self.pixels()..][..count * self.pixels()], scratch);
-            let delta = &delta[start * self.positions() * self.outputs..][..rows * self.outputs];
-            let gathered = Matrix::new(gathered, rows, self.under()).transposed();
-            product(gradient, gathered, Matrix::new(delta, rows, self.outputs), Into::Add);
+            let [gathered, made] = self.room(scratch, count);
+            self.gather(gathered, &x[start * self.pixels()..][..count * self.pixels()]);
+            exchange(
+                made,
+                &delta[start * self.made()..][..count * self.made()],
+                [count, self.image],
+                self.image * self.outputs,
+            );
+            let (of_seen, of_made) = (count * self.image * self.row(), count * self.image * self.outputs);
+            for (row, Lines { seen, made: first, count: lines }) in self.rows() {
+                let rows = lines * count * self.image;
+                let seen = Matrix::new(&gathered[seen * of_seen..], rows, self.row()).transposed();
+                let made = Matrix::new(&made[first * of_made..], rows, self.outputs);
+                product(&mut gradient[row * size..][..size], seen, made, Into::Add);
+            }
         }
     }
 
-    /// Numbers in an image that comes in.
-    fn pixels(&self) -> usize {
-        self.side * self.side * self.inputs
-    }
-
-    /// The pixels under the kernel at every position that are in the image; the others are 0.
+    /// The pixels under a row of the kernel at every position along a line that are in the image; the others are 0.
     fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         let (side, channels) = (self.side as isize, self.inputs);
-        (0..self.positions() * self.size).filter_map(move |index| {
-            let (position, row) = (index / self.size, index % self.size);
-            let y = (position / self.image + row) as isize - self.offset;
-            let x = (position % self.image) as isize - self.offset;
+        (0..self.image).filter_map(move |position| {
+            let x = position as isize - self.offset;
             let (first, last) = (x.max(0), (x + self.size as isize).min(side));
-            ((0..side).contains(&y) && first < last).then(|| Run {
-                gathered: position * self.under() + (row * self.size + (first - x) as usize) * channels,
-                image: (y * side + first) as usize * channels,
+            (first < last).then(|| Run {
+                gathered: position * self.row() + (first - x) as usize * channels,
+                line: first as usize * channels,
                 count: (last - first) as usize * channels,
             })
         })
     }
 
-    /// The pixels under the kernel at every position, `[images × positions, under]`.
-    fn gather<'s>(&self, x: &[f32], scratch: &'s mut Vec<f32>) -> &'s [f32] {
-        let (pixels, under) = (self.pixels(), self.positions() * self.under());
-        let gathered = room(scratch, x.len() / pixels * under);
-        gathered.fill(0.0);
-        for (image, gathered) in x.chunks_exact(pixels).zip(gathered.chunks_exact_mut(under)) {
-            for run in &self.runs {
-                gathered[run.gathered..][..run.count].copy_from_slice(&image[run.image..][..run.count]);
-            }
+    /// Room for what is gathered of so many images, `[side, images, image, row]`, and for what is made of it, `[image, images, image, outputs]`.
+    fn room<'s>(&self, scratch: &'s mut Vec<f32>, images: usize) -> [&'s mut [f32]; 2] {
+        let gathered = self.side * images * self.image * self.row();
+        let both = gathered + images * self.made();
+        if scratch.len() < both {
+            scratch.resize(both, 0.0);
         }
-        gathered
+        let (gathered, made) = scratch[..both].split_at_mut(gathered);
+        [gathered, made]
     }
 
-    /// Adds what belongs to the pixels under the kernel to the pixels.
-    fn scatter(&self, out: &mut [f32], under: &[f32]) {
-        let width = self.positions() * self.under();
-        for (image, under) in out.chunks_exact_mut(self.pixels()).zip(under.chunks_exact(width)) {
-            add_runs(image, under, &self.runs);
+    /// The lines of images, and what is gathered of each.
+    fn lines(&self, images: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (side, line, gathered) = (self.side, self.side * self.inputs, self.image * self.row());
+        let places = (0..side).flat_map(move |y| (0..images).map(move |image| (image * side + y, y * images + image)));
+        places.map(move |(from, to)| (from * line, to * gathered))
+    }
+
+    fn gather(&self, gathered: &mut [f32], x: &[f32]) {
+        let (line, all) = (self.side * self.inputs, self.image * self.row());
+        for (from, to) in self.lines(x.len() / self.pixels()) {
+            let (line, gathered) = (&x[from..][..line], &mut gathered[to..][..all]);
+            let mut end = 0;
+            for run in &self.runs {
+                gathered[end..run.gathered].fill(0.0);
+                end = run.gathered + run.count;
+                gathered[run.gathered..end].copy_from_slice(&line[run.line..][..run.count]);
+            }
+            gathered[end..].fill(0.0);
         }
+    }
+
+    /// Adds what belongs to the pixels to them.
+    fn scatter(&self, out: &mut [f32], gathered: &[f32]) {
+        let (line, all) = (self.side * self.inputs, self.image * self.row());
+        for (to, from) in self.lines(out.len() / self.pixels()) {
+            add_runs(&mut out[to..][..line], &gathered[from..][..all], &self.runs);
+        }
+    }
+}
+
+/// A sum of products on its way: the first replaces what was there, if it covers all lines.
+struct Whole<'a> {
+    values: &'a mut [f32],
+    lines: usize,
+    begun: bool,
+}
+
+impl<'a> Whole<'a> {
+    fn of(values: &'a mut [f32], lines: usize) -> Self {
+        Self { values, lines, begun: false }
+    }
+
+    /// What becomes of the old content by a product that covers so many lines.
+    fn take(&mut self, lines: usize) -> Into {
+        if self.begun {
+            return Into::Add;
+        }
+        self.begun = true;
+        if lines == self.lines {
+            return Into::Replace;
+        }
+        self.values.fill(0.0);
+        Into::Add
+    }
+}
+
+/// Exchanges the first two dimensions: `[a, b, width]` to `[b, a, width]`.
+fn exchange(out: &mut [f32], x: &[f32], [a, b]: [usize; 2], width: usize) {
+    for (index, values) in x.chunks_exact(width).take(a * b).enumerate() {
+        let (first, second) = (index / b, index % b);
+        out[(second * a + first) * width..][..width].copy_from_slice(values);
     }
 }
 
 wide! {
-    fn add_runs(image: &mut [f32], gathered: &[f32], runs: &[Run]) {
+    fn add_runs(line: &mut [f32], gathered: &[f32], runs: &[Run]) {
         for run in runs {
-            let pixels = image[run.image..][..run.count].iter_mut();
+            let pixels = line[run.line..][..run.count].iter_mut();
             pixels.zip(&gathered[run.gathered..][..run.count]).for_each(|(pixel, value)| *pixel += value);
         }
     }
-}
-
-/// The start of a vector, made long enough.
-fn room(scratch: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if scratch.len() < length {
-        scratch.resize(length, 0.0);
-    }
-    &mut scratch[..length]
 }
