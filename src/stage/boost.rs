@@ -101,7 +101,7 @@ fn half() -> OpenProbability {
 }
 
 impl StageKind for Boost {
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -136,7 +136,7 @@ impl Evaluate {
 }
 
 impl StageKind for Evaluate {
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const PRODUCES: ArtifactKind = ArtifactKind::Evaluation;
 
     fn unhashed(&self) -> &'static [&'static str] {

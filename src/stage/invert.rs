@@ -97,7 +97,7 @@ struct ProposalFile {
 }
 
 impl StageKind for Invert {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Proposal;
 
     fn ports(&self) -> Vec<Port<'_>> {

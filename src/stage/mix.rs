@@ -42,7 +42,7 @@ pub struct Mix {
 }
 
 impl StageKind for Mix {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

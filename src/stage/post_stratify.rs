@@ -46,7 +46,7 @@ pub struct PostStratify {
 }
 
 impl StageKind for PostStratify {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -132,7 +132,7 @@ pub enum Moments {
 }
 
 impl StageKind for PretrainTail {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Candidate;
 
     fn ports(&self) -> Vec<Port<'_>> {

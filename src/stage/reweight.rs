@@ -79,7 +79,7 @@ fn batch() -> BatchSize {
 const CUT_SHARE: f64 = 1e-4;
 
 impl StageKind for Reweight {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -42,7 +42,7 @@ pub struct Splice {
 const MODELS: &[ArtifactKind] = &[ArtifactKind::Model, ArtifactKind::FrozenModel];
 
 impl StageKind for Splice {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {

@@ -80,7 +80,7 @@ pub(super) fn batch() -> BatchSize {
 }
 
 impl StageKind for TrainGan {
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const PRODUCES: ArtifactKind = ArtifactKind::Model;
 
     fn ports(&self) -> Vec<Port<'_>> {
