@@ -3,14 +3,16 @@
 //! Jet-pair observables live in the correlations of the coordinates, where generators fail first (SCIENCE: "traps"). They are
 //! logarithmic and standardised on the training events: ½ ln m², ½ ln(pT² + 25 GeV²), and η itself.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::ModelError;
-use crate::data::{
-    Coordinates, DataError, Description, Scratch, Values,
-    coordinates::{ColumnMap, EDGE_LIMITS, EDGE_SCALES, ETA_SCALE, MASS_BOUNDS, MASS_OFFSET, PT_THRESHOLD},
-};
+use self::event::Forms;
+use super::{ModelError, backprop::numbers, transfer::is_host};
+use crate::data::{Coordinates, Description, Scratch, Values};
+
+mod event;
+#[cfg(any(test, feature = "libtorch"))]
+mod tensors;
 
 /// The derived observables that a discriminator sees beside the coordinates, standardised.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,44 @@ pub struct Derived {
     pub means: Vec<f64>,
     /// Training deviations about these means.
     pub deviations: Vec<f64>,
+}
+
+/// What takes a gradient with respect to rows with their observables back to the encoded rows.
+pub enum Appended {
+    /// There are no observables.
+    Nothing,
+    /// Gradients of the observables, `[batch, names, width]`, and the width.
+    Host(Vec<f32>, usize),
+    /// What went in and what came out.
+    Autodiff(Box<[Tensor<2>; 2]>),
+}
+
+impl Appended {
+    /// The gradient with respect to the encoded rows `[batch, width]`, of that with respect to all that a discriminator sees.
+    pub fn backward(self, gradient: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Nothing => gradient,
+            Self::Host(gradients, width) => {
+                let (device, [batch, seen]) = (gradient.device(), gradient.dims());
+                let of_event = (seen - width) * width;
+                let slopes = numbers(gradient);
+                let mut back = Vec::with_capacity(batch * width);
+                for (slopes, gradients) in slopes.chunks_exact(seen).zip(gradients.chunks_exact(of_event)) {
+                    let start = back.len();
+                    back.extend_from_slice(&slopes[..width]);
+                    for (slope, gradient) in slopes[width..].iter().zip(gradients.chunks_exact(width)) {
+                        back[start..].iter_mut().zip(gradient).for_each(|(back, gradient)| *back += slope * gradient);
+                    }
+                }
+                Tensor::from_data(TensorData::new(back, [batch, width]), &device)
+            }
+            Self::Autodiff(ends) => {
+                let [encoded, seen] = *ends;
+                let gradients = (seen * Tensor::from_inner(gradient)).sum().backward();
+                encoded.grad(&gradients).unwrap_or_else(|| encoded.inner().zeros_like())
+            }
+        }
+    }
 }
 
 /// Rows of encoded events on the host with what a discriminator sees of them, `[events, width]`.
@@ -71,7 +111,7 @@ impl Derived {
             for piece in pieces(description, encoded) {
                 for event in raw_on_host(names, description, piece)?.chunks_exact(names.len()) {
                     for (column, (sum, &value)) in sums.iter_mut().zip(event).enumerate() {
-                        *sum += what(column, f64::from(value));
+                        *sum += what(column, value);
                     }
                 }
             }
@@ -118,19 +158,72 @@ impl Derived {
             for (row, extra) in piece.chunks_exact(width).zip(raw.chunks_exact(derived)) {
                 values.extend_from_slice(row);
                 let standard = extra.iter().zip(self.means.iter().zip(&self.deviations));
-                values.extend(standard.map(|(&v, (mean, deviation))| ((f64::from(v) - mean) / deviation) as f32));
+                values.extend(standard.map(|(v, (mean, deviation))| ((v - mean) / deviation) as f32));
             }
             collector.extend(&values)?;
         }
         Ok(Rows { values: collector.finish()?, width: width + derived })
     }
 
-    /// Encoded rows `[batch, width]` with the derived observables appended, differentiably.
+    /// Encoded rows `[batch, width]` with the derived observables appended.
     pub fn forward(&self, description: &Description, encoded: Tensor<2>) -> Result<Tensor<2>, ModelError> {
         if self.names.is_empty() {
             return Ok(encoded);
         }
-        let raw = raw(&self.names, description, &encoded)?;
+        if is_host(&encoded.device()) {
+            return Ok(self.on_host(description, encoded, false)?.0);
+        }
+        self.on_device(description, encoded)
+    }
+
+    /// As [`forward`](Self::forward), with what takes a gradient back.
+    pub fn traced(&self, description: &Description, encoded: Tensor<2>) -> Result<(Tensor<2>, Appended), ModelError> {
+        if self.names.is_empty() {
+            return Ok((encoded, Appended::Nothing));
+        }
+        if is_host(&encoded.device()) {
+            let width = encoded.dims()[1];
+            let (seen, gradients) = self.on_host(description, encoded, true)?;
+            return Ok((seen, Appended::Host(gradients, width)));
+        }
+        let encoded = Tensor::from_inner(encoded).require_grad();
+        let seen = self.on_device(description, encoded.clone())?;
+        Ok((seen.clone().inner(), Appended::Autodiff(Box::new([encoded, seen]))))
+    }
+
+    /// The rows, and the gradients of their standardised observables, `[batch, names, width]`, if they are wanted.
+    fn on_host(
+        &self,
+        description: &Description,
+        encoded: Tensor<2>,
+        with_gradients: bool,
+    ) -> Result<(Tensor<2>, Vec<f32>), ModelError> {
+        let forms = Forms::new(&self.names, description)?;
+        let (device, [batch, width]) = (encoded.device(), encoded.dims());
+        let values = numbers(encoded);
+        let seen = width + self.names.len();
+        let mut rows = Vec::with_capacity(batch * seen);
+        let mut gradients = Vec::with_capacity(if with_gradients { batch * self.names.len() * width } else { 0 });
+        let standard = |column: usize, form: f64| ((form - self.means[column]) / self.deviations[column]) as f32;
+        for row in values.chunks_exact(width) {
+            rows.extend_from_slice(row);
+            let event = forms.of(row);
+            for column in 0..self.names.len() {
+                rows.push(standard(column, event.value(column)));
+                if with_gradients {
+                    let start = gradients.len();
+                    gradients.resize(start + width, 0.0);
+                    event.gradient(column, 1.0 / self.deviations[column], &mut gradients[start..]);
+                }
+            }
+        }
+        Ok((Tensor::from_data(TensorData::new(rows, [batch, seen]), &device), gradients))
+    }
+
+    /// The rows by operations on tensors, with or without autodiff.
+    #[cfg(any(test, feature = "libtorch"))]
+    fn on_device(&self, description: &Description, encoded: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+        let raw = tensors::forms(&self.names, description, &encoded)?;
         let mut columns = vec![encoded];
         for (column, (mean, deviation)) in raw.into_iter().zip(self.means.iter().zip(&self.deviations)) {
             columns.push((column - *mean) / *deviation);
@@ -138,20 +231,9 @@ impl Derived {
         Ok(Tensor::cat(columns, 1))
     }
 
-    /// Takes a gradient with respect to [`forward`](Self::forward)'s rows back to one with respect to the encoded rows.
-    pub fn backward(
-        &self,
-        description: &Description,
-        encoded: Tensor<2>,
-        gradient: Tensor<2>,
-    ) -> Result<Tensor<2>, ModelError> {
-        if self.names.is_empty() {
-            return Ok(gradient);
-        }
-        let encoded = Tensor::from_inner(encoded).require_grad();
-        let seen = self.forward(description, encoded.clone())?;
-        let gradients = (seen * Tensor::from_inner(gradient)).sum().backward();
-        Ok(encoded.grad(&gradients).unwrap_or_else(|| encoded.inner().zeros_like()))
+    #[cfg(not(any(test, feature = "libtorch")))]
+    fn on_device(&self, _: &Description, _: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+        unreachable!("this build has no other device than the host")
     }
 
     /// The columns of a discriminator's input that change sign under each symmetry of the description.
@@ -181,12 +263,14 @@ fn pieces<'a>(description: &Description, encoded: &'a [f32]) -> std::slice::Chun
     encoded.chunks(description.coordinates.width().max(1) * 16_384)
 }
 
-/// The differentiable forms on the host, `[events, names]`; computed on the CPU so that every device sees the same numbers.
-fn raw_on_host(names: &[String], description: &Description, encoded: &[f32]) -> Result<Vec<f32>, ModelError> {
-    let width = description.coordinates.width();
-    let tensor = TensorData::new(encoded.to_vec(), [encoded.len() / width.max(1), width]);
-    let columns = raw(names, description, &Tensor::from_data(tensor, &Device::flex()))?;
-    host(Tensor::cat(columns, 1))
+/// The differentiable forms on the host, `[events, names]`; whatever the device, so that all see the same numbers.
+fn raw_on_host(names: &[String], description: &Description, encoded: &[f32]) -> Result<Vec<f64>, ModelError> {
+    let forms = Forms::new(names, description)?;
+    let rows = encoded.chunks_exact(description.coordinates.width().max(1));
+    Ok(rows
+        .map(|row| forms.of(row))
+        .flat_map(|event| (0..names.len()).map(move |column| event.value(column)))
+        .collect())
 }
 
 /// Brings a tensor's numbers to the host, row-major.
@@ -196,148 +280,23 @@ pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelE
         .map_err(|error| ModelError::Device(crate::device::DeviceError::Failed(error.to_string())))
 }
 
-fn raw(names: &[String], description: &Description, encoded: &Tensor<2>) -> Result<Vec<Tensor<2>>, ModelError> {
-    let jets = Jets::decode(description, encoded)?;
-    Ok(names.iter().map(|name| jets.observable(name)).collect())
-}
-
-/// Two jets in physical units as column tensors `[batch, 1]`, jet 1 at φ = 0.
-struct Jets {
-    pt: [Tensor<2>; 2],
-    eta: [Tensor<2>; 2],
-    mass: [Tensor<2>; 2],
-    phi: Tensor<2>,
-}
-
-impl Jets {
-    fn decode(description: &Description, encoded: &Tensor<2>) -> Result<Self, ModelError> {
-        let column = |index: usize| encoded.clone().slice([0..encoded.dims()[0], index..index + 1]);
-        match &description.coordinates {
-            Coordinates::Dijet { means, deviations } => {
-                Ok(Self::from_dijet(|index| column(index) * deviations[index] + means[index]))
-            }
-            Coordinates::Columns(maps) => {
-                let feature = |name: &str| {
-                    let missing = || DataError::NoColumn { name: name.to_owned(), known: description.features.clone() };
-                    let index = description.features.iter().position(|feature| feature == name).ok_or_else(missing)?;
-                    decode(&maps[index], column(index), name)
-                };
-                Ok(Self {
-                    pt: [feature("ljet1_pt")?, feature("ljet2_pt")?],
-                    eta: [feature("ljet1_eta")?, feature("ljet2_eta")?],
-                    mass: [feature("ljet1_M")?, feature("ljet2_M")?],
-                    phi: feature("ljet2_phi")?,
-                })
-            }
-        }
-    }
-
-    /// Inverts the dijet coordinates; `raw(i)` is the i-th before standardisation.
-    fn from_dijet(raw: impl Fn(usize) -> Tensor<2>) -> Self {
-        // The three coordinates with an edge at once, `[batch, 3]`.
-        let scores = from_edge_scores(Tensor::cat(vec![raw(0), raw(1), raw(4)], 1));
-        let edge = |place: usize| {
-            let score = scores.clone().slice([0..scores.dims()[0], place..place + 1]);
-            (score * EDGE_SCALES[place]).clamp_max(EDGE_LIMITS[place])
-        };
-        let pt2 = edge(0).exp() * PT_THRESHOLD;
-        let pt1 = edge(1).exp() * pt2.clone();
-        let mass = |index: usize, pt: &Tensor<2>| {
-            (raw(index).clamp(MASS_BOUNDS.0, MASS_BOUNDS.1).exp() * pt.clone() - MASS_OFFSET).clamp_min(0.0)
-        };
-        let phi = edge(2).neg() + std::f64::consts::PI;
-        // η = bound · (2Φ(g) − 1) = bound · erf(g/√2).
-        let eta = |g: Tensor<2>| (g * std::f64::consts::FRAC_1_SQRT_2).erf() * ETA_SCALE;
-        let (sum, difference) = (raw(5), raw(6));
-        Self {
-            mass: [mass(2, &pt1), mass(3, &pt2)],
-            eta: [eta(sum.clone() + difference.clone()), eta(sum - difference)],
-            pt: [pt1, pt2],
-            phi,
-        }
-    }
-
-    fn observable(&self, name: &str) -> Tensor<2> {
-        let [pt1, pt2] = &self.pt;
-        let x = pt1.clone() + pt2.clone() * self.phi.clone().cos();
-        let y = pt2.clone() * self.phi.clone().sin();
-        let pt_squared = x.square() + y.square();
-        if name == "jj_pt" {
-            return (pt_squared + 25.0).log() * 0.5;
-        }
-        // sinh and cosh by one exponential each.
-        let (grow, shrink): (Vec<_>, Vec<_>) =
-            self.eta.iter().map(|eta| (eta.clone().exp(), eta.clone().neg().exp())).unzip();
-        let z = |jet: usize| self.pt[jet].clone() * (grow[jet].clone() - shrink[jet].clone()) * 0.5;
-        let pz = z(0) + z(1);
-        if name == "jj_eta" {
-            return (pz / (pt_squared + 25.0).sqrt()).asinh();
-        }
-        let energy = |jet: usize| {
-            let momentum = self.pt[jet].clone() * (grow[jet].clone() + shrink[jet].clone()) * 0.5;
-            (momentum.square() + self.mass[jet].clone().square()).sqrt()
-        };
-        let energy = energy(0) + energy(1);
-        ((energy.square() - pz.square() - pt_squared).clamp_min(1e4)).log() * 0.5
-    }
-}
-
-/// −ln Φ(−x) for |x| ≤ 9, to seven digits: by the fit to ln erfc of Press et al., Numerical Recipes (erfcc), whose relative error
-/// in erfc is below 1.2e-7 everywhere.
-fn from_edge_scores(scores: Tensor<2>) -> Tensor<2> {
-    const FIT: [f64; 10] = [
-        -1.265_512_23,
-        1.000_023_68,
-        0.374_091_96,
-        0.096_784_18,
-        -0.186_288_06,
-        0.278_868_07,
-        -1.135_203_98,
-        1.488_515_87,
-        -0.822_152_23,
-        0.170_872_77,
-    ];
-    let scores = scores.clamp(-9.0, 9.0);
-    let z = scores.clone().abs() * std::f64::consts::FRAC_1_SQRT_2;
-    let t = (z.clone() * 0.5 + 1.0).recip();
-    let mut fit = t.clone() * FIT[9] + FIT[8];
-    for coefficient in FIT[..8].iter().rev() {
-        fit = fit * t.clone() + *coefficient;
-    }
-    // ln Φ(−|x|).
-    let outer = t.log() - z.square() + fit - std::f64::consts::LN_2;
-    let inner = outer.clone().exp().neg().log1p();
-    let positive = scores.greater_elem(0.0).float();
-    (inner.clone() + (outer - inner) * positive).neg()
-}
-
-fn decode(map: &ColumnMap, column: Tensor<2>, name: &str) -> Result<Tensor<2>, DataError> {
-    Ok(match *map {
-        ColumnMap::Standard { mean, deviation } => column * deviation + mean,
-        ColumnMap::Log { mean, deviation } => (column * deviation + mean).clamp_max(20.0).exp(),
-        ColumnMap::MinMax { min, max } => (column + 1.0) * ((max - min) / 2.0) + min,
-        ColumnMap::Quantile { .. } | ColumnMap::Gpd { .. } => {
-            return Err(DataError::Unusable(format!(
-                "the derived observables need `{name}`, whose map by quantiles has no useful gradient; use `log` or `standard`"
-            )));
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::{
-        data::{Coordinates, CoordinatesChoice, Events, Observables, coordinates::NamedCoordinates, read_table},
+        data::{Coordinates, CoordinatesChoice, Events, Observables, Table, read_table},
         rng::Streams,
     };
 
-    /// The differentiable forms of the embedded events' observables, by tensors in single precision and on the host in double.
-    #[test]
-    fn observables_on_tensors_are_those_of_the_decoded_events() {
+    const NAMES: [&str; 3] = ["jj_M", "jj_pt", "jj_eta"];
+
+    /// The embedded events in these coordinates: what they are, the events and their rows.
+    fn events(coordinates: &str) -> (Description, Table, Vec<f32>) {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dijet/train.parquet");
         let events = read_table(path.as_ref(), None).unwrap();
-        let choice = CoordinatesChoice::Named(NamedCoordinates::Dijet);
+        let choice: CoordinatesChoice = serde_json::from_str(coordinates).unwrap();
         let description = Description {
             features: events.names().to_vec(),
             coordinates: Coordinates::fit(&choice, &Events::of(&events).unwrap(), &[], &Scratch::memory()).unwrap(),
@@ -347,21 +306,90 @@ mod tests {
             truth: None,
         };
         let encoded = description.coordinates.encode(&events).unwrap();
-        let names = ["jj_M", "jj_pt", "jj_eta"].map(str::to_owned);
-        let raw = raw_on_host(&names, &description, &encoded).unwrap();
-        // Decoded again, so that both sides see the same single-precision rows.
-        let mut signs = Streams::new(1, "test").stream("signs");
-        let decoded = description.coordinates.decode(&encoded, &description.features, &mut signs).unwrap();
-        let of = |name: &str| description.observables.values(&decoded, name).unwrap();
-        let (mass, pt, eta) = (of("jj_M"), of("jj_pt"), of("jj_eta"));
-        let forms = |i: usize| {
-            let offset = (pt[i] * pt[i] + 25.0).sqrt();
-            [mass[i].ln(), offset.ln(), (eta[i].sinh() * pt[i] / offset).asinh()]
-        };
-        for (i, row) in raw.chunks_exact(3).enumerate() {
-            for (&found, expected) in row.iter().zip(forms(i)) {
-                assert!((f64::from(found) - expected).abs() < 2e-3, "event {i}: {row:?} is not {:?}", forms(i));
+        (description, events, encoded)
+    }
+
+    /// Coordinates of both sorts.
+    const COORDINATES: [&str; 2] = [r#""dijet""#, r#"{"ljet1_pt": "log", "ljet2_pt": "min_max"}"#];
+
+    #[test]
+    fn forms_are_those_of_the_decoded_events() {
+        for coordinates in COORDINATES {
+            let (description, _, encoded) = events(coordinates);
+            let raw = raw_on_host(&NAMES.map(str::to_owned), &description, &encoded).unwrap();
+            // Decoded again, so that both sides see the same single-precision rows.
+            let mut signs = Streams::new(1, "test").stream("signs");
+            let decoded = description.coordinates.decode(&encoded, &description.features, &mut signs).unwrap();
+            let of = |name: &str| description.observables.values(&decoded, name).unwrap();
+            let (mass, pt, eta) = (of("jj_M"), of("jj_pt"), of("jj_eta"));
+            let forms = |i: usize| {
+                let offset = (pt[i] * pt[i] + 25.0).sqrt();
+                [mass[i].ln(), offset.ln(), (eta[i].sinh() * pt[i] / offset).asinh()]
+            };
+            for (i, row) in raw.chunks_exact(3).enumerate() {
+                for (&found, expected) in row.iter().zip(forms(i)) {
+                    assert!((found - expected).abs() < 2e-4, "event {i}: {row:?} is not {:?}", forms(i));
+                }
             }
         }
+    }
+
+    #[test]
+    fn rows_and_gradients_by_hand_are_those_of_tensors() {
+        for coordinates in COORDINATES {
+            let (description, _, encoded) = events(coordinates);
+            let derived = Derived::fit(&NAMES.map(str::to_owned), &description, &encoded).unwrap();
+            let (width, batch) = (description.coordinates.width(), 4000);
+            let rows = |values: Vec<f32>, width: usize| {
+                Tensor::<2>::from_data(TensorData::new(values, [batch, width]), &Device::flex())
+            };
+            let x = rows(encoded[..batch * width].to_vec(), width);
+            let slope = rows((0..batch * (width + 3)).map(|i| (i as f32).sin()).collect(), width + 3);
+            let (seen, appended) = derived.traced(&description, x.clone()).unwrap();
+            assert!(matches!(appended, Appended::Host(..)));
+            assert_eq!(numbers(derived.forward(&description, x.clone()).unwrap()), numbers(seen.clone()));
+            let input = Tensor::from_inner(x).require_grad();
+            let expected = derived.on_device(&description, input.clone()).unwrap();
+            let ends = Appended::Autodiff(Box::new([input, expected.clone()]));
+            for (a, b) in [
+                (numbers(seen), numbers(expected.inner())),
+                (numbers(appended.backward(slope.clone())), numbers(ends.backward(slope))),
+            ] {
+                let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-3 * (1.0 + b.abs());
+                let wrong = a.iter().zip(&b).filter(|pair| differs(*pair)).count();
+                // Where a pair's pT or mass nearly cancels, single precision has few digits left.
+                assert!(wrong <= a.len() / 5000, "{wrong} of {}", a.len());
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences_out_to_the_edges() {
+        let (description, _, encoded) = events(COORDINATES[0]);
+        let names = NAMES.map(str::to_owned);
+        let forms = Forms::new(&names, &description).unwrap();
+        let mut checked = 0;
+        for (event, scale) in encoded.chunks_exact(7).step_by(97).zip([1.0f32, 2.0, 4.0].into_iter().cycle()) {
+            let row: Vec<f32> = event.iter().map(|x| x * scale).collect();
+            for n in 0..3 {
+                let mut gradient = vec![0.0; 7];
+                forms.of(&row).gradient(n, 1.0, &mut gradient);
+                for (column, &slope) in gradient.iter().enumerate() {
+                    let at = |by: f32| {
+                        let mut row = row.clone();
+                        row[column] += by;
+                        (f64::from(row[column]), forms.of(&row).value(n))
+                    };
+                    let ((x1, low), (x2, high)) = (at(-1e-3), at(1e-3));
+                    let difference = (high - low) / (x2 - x1);
+                    // A bound may lie between the two.
+                    let close = (difference - f64::from(slope)).abs() < 1e-3 * (1.0 + difference.abs());
+                    checked += usize::from(close);
+                    assert!(slope.is_finite());
+                }
+            }
+        }
+        let all = encoded.chunks_exact(7).step_by(97).count() * 21;
+        assert!(checked * 1000 >= all * 995, "{checked} of {all}");
     }
 }

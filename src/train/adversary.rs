@@ -193,9 +193,9 @@ impl Adversary {
         made: Tensor<2>,
         weights: Tensor<2>,
     ) -> Result<(LossValue, Tensor<2>), TrainError> {
-        let seen = self.see(description, made.clone())?;
+        let (seen, appended) = self.derived.traced(description, made)?;
         let (loss, slope) = self.generator_loss(real, seen, weights);
-        Ok((loss, self.derived.backward(description, made, slope)?))
+        Ok((loss, appended.backward(slope)))
     }
 
     /// The loss of a generator on what is seen of its events, and its gradient with respect to that.
