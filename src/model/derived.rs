@@ -11,8 +11,10 @@ use super::{ModelError, backprop::numbers, transfer::is_host};
 use crate::data::{Coordinates, Description, Scratch, Values};
 
 mod event;
-#[cfg(any(test, feature = "libtorch"))]
-mod tensors;
+#[cfg(test)]
+mod reference;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 /// The derived observables that a discriminator sees beside the coordinates, standardised.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,8 +34,10 @@ pub enum Appended {
     Nothing,
     /// Gradients of the observables, `[batch, names, width]`, and the width.
     Host(Vec<f32>, usize),
-    /// What went in and what came out.
-    Autodiff(Box<[Tensor<2>; 2]>),
+    /// A graph of libtorch's autograd.
+    #[cfg(feature = "libtorch")]
+    #[allow(private_interfaces, reason = "nobody else looks into it")]
+    Torch(Box<torch::Trace>),
 }
 
 impl Appended {
@@ -55,11 +59,8 @@ impl Appended {
                 }
                 Tensor::from_data(TensorData::new(back, [batch, width]), &device)
             }
-            Self::Autodiff(ends) => {
-                let [encoded, seen] = *ends;
-                let gradients = (seen * Tensor::from_inner(gradient)).sum().backward();
-                encoded.grad(&gradients).unwrap_or_else(|| encoded.inner().zeros_like())
-            }
+            #[cfg(feature = "libtorch")]
+            Self::Torch(trace) => trace.backward(gradient),
         }
     }
 }
@@ -173,7 +174,10 @@ impl Derived {
         if is_host(&encoded.device()) {
             return Ok(self.on_host(description, encoded, false)?.0);
         }
-        self.on_device(description, encoded)
+        #[cfg(feature = "libtorch")]
+        return Ok(torch::forward(self, description, encoded)?);
+        #[cfg(not(feature = "libtorch"))]
+        unreachable!("this build has no other device than the host")
     }
 
     /// As [`forward`](Self::forward), with what takes a gradient back.
@@ -186,9 +190,13 @@ impl Derived {
             let (seen, gradients) = self.on_host(description, encoded, true)?;
             return Ok((seen, Appended::Host(gradients, width)));
         }
-        let encoded = Tensor::from_inner(encoded).require_grad();
-        let seen = self.on_device(description, encoded.clone())?;
-        Ok((seen.clone().inner(), Appended::Autodiff(Box::new([encoded, seen]))))
+        #[cfg(feature = "libtorch")]
+        {
+            let (seen, trace) = torch::traced(self, description, encoded)?;
+            Ok((seen, Appended::Torch(Box::new(trace))))
+        }
+        #[cfg(not(feature = "libtorch"))]
+        unreachable!("this build has no other device than the host")
     }
 
     /// The rows, and the gradients of their standardised observables, `[batch, names, width]`, if they are wanted.
@@ -218,22 +226,6 @@ impl Derived {
             }
         }
         Ok((Tensor::from_data(TensorData::new(rows, [batch, seen]), &device), gradients))
-    }
-
-    /// The rows by operations on tensors, with or without autodiff.
-    #[cfg(any(test, feature = "libtorch"))]
-    fn on_device(&self, description: &Description, encoded: Tensor<2>) -> Result<Tensor<2>, ModelError> {
-        let raw = tensors::forms(&self.names, description, &encoded)?;
-        let mut columns = vec![encoded];
-        for (column, (mean, deviation)) in raw.into_iter().zip(self.means.iter().zip(&self.deviations)) {
-            columns.push((column - *mean) / *deviation);
-        }
-        Ok(Tensor::cat(columns, 1))
-    }
-
-    #[cfg(not(any(test, feature = "libtorch")))]
-    fn on_device(&self, _: &Description, _: Tensor<2>) -> Result<Tensor<2>, ModelError> {
-        unreachable!("this build has no other device than the host")
     }
 
     /// The columns of a discriminator's input that change sign under each symmetry of the description.
@@ -287,6 +279,7 @@ mod tests {
     use super::*;
     use crate::{
         data::{Coordinates, CoordinatesChoice, Events, Observables, Table, read_table},
+        model::device::here,
         rng::Streams,
     };
 
@@ -335,25 +328,24 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_gradients_by_hand_are_those_of_tensors() {
-        for coordinates in COORDINATES {
+    fn rows_and_gradients_are_those_of_autodiff() {
+        for (coordinates, device) in COORDINATES.into_iter().flat_map(|c| here().into_iter().map(move |d| (c, d))) {
             let (description, _, encoded) = events(coordinates);
             let derived = Derived::fit(&NAMES.map(str::to_owned), &description, &encoded).unwrap();
             let (width, batch) = (description.coordinates.width(), 4000);
-            let rows = |values: Vec<f32>, width: usize| {
-                Tensor::<2>::from_data(TensorData::new(values, [batch, width]), &Device::flex())
+            let rows = |values: &[f32], device: &Device| {
+                Tensor::<2>::from_data(TensorData::new(values.to_vec(), [batch, values.len() / batch]), device)
             };
-            let x = rows(encoded[..batch * width].to_vec(), width);
-            let slope = rows((0..batch * (width + 3)).map(|i| (i as f32).sin()).collect(), width + 3);
-            let (seen, appended) = derived.traced(&description, x.clone()).unwrap();
-            assert!(matches!(appended, Appended::Host(..)));
-            assert_eq!(numbers(derived.forward(&description, x.clone()).unwrap()), numbers(seen.clone()));
-            let input = Tensor::from_inner(x).require_grad();
-            let expected = derived.on_device(&description, input.clone()).unwrap();
-            let ends = Appended::Autodiff(Box::new([input, expected.clone()]));
+            let x = &encoded[..batch * width];
+            let slope: Vec<f32> = (0..batch * (width + 3)).map(|i| (i as f32).sin()).collect();
+            let (seen, appended) = derived.traced(&description, rows(x, &device)).unwrap();
+            assert_eq!(numbers(derived.forward(&description, rows(x, &device)).unwrap()), numbers(seen.clone()));
+            let input = Tensor::from_inner(rows(x, &Device::flex())).require_grad();
+            let expected = reference::append(&derived, &description, input.clone()).unwrap();
+            let gradients = (expected.clone() * Tensor::from_inner(rows(&slope, &Device::flex()))).sum().backward();
             for (a, b) in [
                 (numbers(seen), numbers(expected.inner())),
-                (numbers(appended.backward(slope.clone())), numbers(ends.backward(slope))),
+                (numbers(appended.backward(rows(&slope, &device))), numbers(input.grad(&gradients).unwrap())),
             ] {
                 let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-3 * (1.0 + b.abs());
                 let wrong = a.iter().zip(&b).filter(|pair| differs(*pair)).count();

@@ -10,9 +10,9 @@ use crate::data::{
 };
 
 /// Added to a squared pT before its logarithm, in GeV².
-const PT_OFFSET: f64 = 25.0;
+pub(super) const PT_OFFSET: f64 = 25.0;
 /// The least squared mass of a pair, in GeV².
-const LEAST_MASS: f64 = 1e4;
+pub(super) const LEAST_MASS: f64 = 1e4;
 
 /// A form of an observable of the pair.
 #[derive(Clone, Copy)]
@@ -68,16 +68,7 @@ impl<'a> Forms<'a> {
         let coordinates = match &description.coordinates {
             Coordinates::Dijet { means, deviations } => Decoder::Dijet { means, deviations },
             Coordinates::Columns(maps) => {
-                let column = |name: &str| {
-                    let missing = || DataError::NoColumn { name: name.to_owned(), known: description.features.clone() };
-                    let index = description.features.iter().position(|feature| feature == name).ok_or_else(missing)?;
-                    decode(&maps[index], 0.0, name)?;
-                    Ok::<_, DataError>((index, &maps[index]))
-                };
-                let [pt1, eta1, m1, pt2, eta2, phi, m2] = FEATURES;
-                let columns =
-                    [column(pt1)?, column(eta1)?, column(m1)?, column(pt2)?, column(eta2)?, column(phi)?, column(m2)?];
-                Decoder::Columns(Box::new(columns))
+                Decoder::Columns(Box::new(columns(description)?.map(|column| (column, &maps[column]))))
             }
         };
         Ok(Self { wanted: names.iter().map(form).collect(), coordinates })
@@ -93,15 +84,40 @@ impl<'a> Forms<'a> {
                 let mut slopes = [0.0; 7];
                 let mut physical = [0.0; 7];
                 for (place, (column, map)) in columns.iter().enumerate() {
-                    // The map was looked at before.
-                    (physical[place], slopes[place]) =
-                        decode(map, f64::from(row[*column]), "").unwrap_or((f64::NAN, 0.0));
+                    (physical[place], slopes[place]) = decode(map, f64::from(row[*column]));
                 }
                 (physical, Slopes::Columns(slopes))
             }
         };
         Event { forms: self, slopes, pair: Pair::of(physical) }
     }
+}
+
+/// The columns of [`FEATURES`] in coordinates that map each column by itself.
+///
+/// # Errors
+///
+/// One is not there, or has no useful gradient.
+pub(super) fn columns(description: &Description) -> Result<[usize; 7], DataError> {
+    let maps = match &description.coordinates {
+        Coordinates::Columns(maps) => &maps[..],
+        Coordinates::Dijet { .. } => &[],
+    };
+    let mut columns = [0; 7];
+    for (column, name) in columns.iter_mut().zip(FEATURES) {
+        let missing = || DataError::NoColumn { name: name.to_owned(), known: description.features.clone() };
+        *column = description.features.iter().position(|feature| feature == name).ok_or_else(missing)?;
+        match maps.get(*column) {
+            Some(ColumnMap::Quantile { .. } | ColumnMap::Gpd { .. }) => {
+                return Err(DataError::Unusable(format!(
+                    "the derived observables need `{name}`, whose map by quantiles has no useful gradient; use `log` or `standard`"
+                )));
+            }
+            Some(_) => {}
+            None => return Err(missing()),
+        }
+    }
+    Ok(columns)
 }
 
 impl Event<'_> {
@@ -179,9 +195,9 @@ fn edge_score(x: f64) -> (f64, f64) {
     (value, if above > 0.0 { density(x) / above } else { 0.0 })
 }
 
-/// A physical quantity of an encoded one, and its derivative.
-fn decode(map: &ColumnMap, x: f64, name: &str) -> Result<(f64, f64), DataError> {
-    Ok(match *map {
+/// A physical quantity of an encoded one, and its derivative; the map is one that [`columns`] has looked at.
+fn decode(map: &ColumnMap, x: f64) -> (f64, f64) {
+    match *map {
         ColumnMap::Standard { mean, deviation } => (x * deviation + mean, deviation),
         ColumnMap::Log { mean, deviation } => {
             let exponent = x * deviation + mean;
@@ -189,12 +205,8 @@ fn decode(map: &ColumnMap, x: f64, name: &str) -> Result<(f64, f64), DataError> 
             (value, if exponent < 20.0 { value * deviation } else { 0.0 })
         }
         ColumnMap::MinMax { min, max } => ((x + 1.0) * ((max - min) / 2.0) + min, (max - min) / 2.0),
-        ColumnMap::Quantile { .. } | ColumnMap::Gpd { .. } => {
-            return Err(DataError::Unusable(format!(
-                "the derived observables need `{name}`, whose map by quantiles has no useful gradient; use `log` or `standard`"
-            )));
-        }
-    })
+        ColumnMap::Quantile { .. } | ColumnMap::Gpd { .. } => unreachable!("such maps are refused"),
+    }
 }
 
 /// Two jets, jet 1 at φ = 0, and what their observables are made of.

@@ -1,7 +1,8 @@
-//! The differentiable forms as operations on tensors, for devices other than the host.
+//! The differentiable forms as burn's tensor operations, differentiated by its autodiff: what the others are held against.
 
 use burn::tensor::Tensor;
 
+use super::Derived;
 use crate::{
     data::{
         Coordinates, DataError, Description,
@@ -10,12 +11,21 @@ use crate::{
     model::ModelError,
 };
 
-/// Columns `[batch, 1]`, one for each name, of encoded rows `[batch, width]`.
-pub(super) fn forms(
-    names: &[String],
+/// Encoded rows `[batch, width]` with the observables appended.
+pub(super) fn append(
+    derived: &Derived,
     description: &Description,
-    encoded: &Tensor<2>,
-) -> Result<Vec<Tensor<2>>, ModelError> {
+    encoded: Tensor<2>,
+) -> Result<Tensor<2>, ModelError> {
+    let forms = forms(&derived.names, description, &encoded)?;
+    let mut columns = vec![encoded];
+    for (column, (mean, deviation)) in forms.into_iter().zip(derived.means.iter().zip(&derived.deviations)) {
+        columns.push((column - *mean) / *deviation);
+    }
+    Ok(Tensor::cat(columns, 1))
+}
+
+fn forms(names: &[String], description: &Description, encoded: &Tensor<2>) -> Result<Vec<Tensor<2>>, ModelError> {
     let jets = Jets::decode(description, encoded)?;
     Ok(names.iter().map(|name| jets.observable(name)).collect())
 }
