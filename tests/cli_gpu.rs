@@ -56,9 +56,8 @@ impl Machine {
             fs::write(folder.path(name), text).unwrap();
             fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let events: String =
-            (0..600).map(|i| format!("{},{}\n", (i % 37) as f64 * 0.1, (i % 11) as f64 - 5.0)).collect();
-        fs::write(folder.path("events.csv"), "x,y\n".to_owned() + &events).unwrap();
+        let events: Vec<String> = (0..600).map(|i| format!("{}.5,{}", i % 37, i % 11)).collect();
+        fs::write(folder.path("events.csv"), "x,y\n".to_owned() + &events.join("\n") + "\n").unwrap();
         fs::write(folder.path("gpus.yaml"), PIPELINE).unwrap();
         Self(folder)
     }

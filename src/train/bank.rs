@@ -35,13 +35,12 @@ impl<'a> Bank<'a> {
 
     /// The next events, `[batch, width]`.
     pub(super) fn take(&mut self) -> Result<Tensor<2>, TrainError> {
-        let (stock, after) = match self.stock.take() {
-            Some(stocked) => stocked,
-            None => {
-                let mut stream = self.before.clone();
-                let made = self.model.sample_encoded(self.batch * self.batches as usize, &mut stream)?;
-                (rows(made, self.model.description().coordinates.width(), self.device), stream)
-            }
+        let (stock, after) = if let Some(stocked) = self.stock.take() {
+            stocked
+        } else {
+            let mut stream = self.before.clone();
+            let made = self.model.sample_encoded(self.batch * self.batches as usize, &mut stream)?;
+            (rows(made, self.model.description().coordinates.width(), self.device), stream)
         };
         let start = self.taken as usize * self.batch;
         let taken = stock.clone().slice(start..start + self.batch);

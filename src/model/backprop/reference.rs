@@ -125,15 +125,14 @@ fn normalise(
 ) -> Tensor<2> {
     let batch = x.dims()[0];
     let x = x.reshape([batch, channels, spatial]);
-    let [mean, variance] = match running {
-        Some(moments) => moments.clone().map(|row| Tensor::from_inner(row).reshape([1, channels, 1])),
-        None => {
-            let mean = x.clone().mean_dims(&[0, 2]);
-            let variance = (x.clone() - mean.clone()).square().mean_dims(&[0, 2]);
-            let flat = |tensor: &Tensor<3>| tensor.clone().inner().reshape([1, channels]);
-            pass.keep(flat(&mean), flat(&variance));
-            [mean, variance]
-        }
+    let [mean, variance] = if let Some(moments) = running {
+        moments.clone().map(|row| Tensor::from_inner(row).reshape([1, channels, 1]))
+    } else {
+        let mean = x.clone().mean_dims(&[0, 2]);
+        let variance = (x.clone() - mean.clone()).square().mean_dims(&[0, 2]);
+        let flat = |tensor: &Tensor<3>| tensor.clone().inner().reshape([1, channels]);
+        pass.keep(flat(&mean), flat(&variance));
+        [mean, variance]
     };
     let scale = scale.reshape([1, channels, 1]) / (variance + NORM_EPSILON).sqrt();
     ((x - mean) * scale + shift.reshape([1, channels, 1])).reshape([batch, channels * spatial])
