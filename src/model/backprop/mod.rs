@@ -1,6 +1,6 @@
 //! Passes through nets and back, written by hand.
 //!
-//! On the CPU they are fused over blocks of rows ([`host`]), on libtorch's devices they are its own operations ([`torch`]); [`Traced`]
+//! On the CPU they are fused over blocks of rows ([`host`]), on libtorch's devices they are its own operations (`torch`); [`Traced`]
 //! hides which. Of a net that is linear but for masks (linear layers and convolutions, leaky ReLU, dropout) two things are had for less than
 //! from an autodiff graph. The gradient of a discriminator with respect to its input and the backward pass of its loss are the same chain of
 //! products, up to a factor for each row; and the second-order gradient of a penalty on it is one forward pass more, since masks are
