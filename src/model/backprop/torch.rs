@@ -282,14 +282,34 @@ fn image_in(x: &Torch, c: Convolution) -> Torch {
 
 fn convolve(x: &Torch, [weight, bias]: &[Torch; 2], c: Convolution) -> Torch {
     let [inputs, outputs, kernel, padding] = [c.inputs, c.outputs, c.kernel, c.padding].map(|size| size as i64);
-    let weight = weight.view([outputs, inputs, kernel, kernel]);
-    image_in(x, c).conv2d(&weight, Some(bias), 1, padding, 1, 1).flatten(1, -1)
+    let (x, weight) = (image_in(x, c), weight.view([outputs, inputs, kernel, kernel]));
+    if x.device().is_cuda() {
+        return unfolded(&x, &weight, bias, padding);
+    }
+    x.conv2d(&weight, Some(bias), 1, padding, 1, 1).flatten(1, -1)
 }
 
 fn convolve_transposed(x: &Torch, [weight, bias]: &[Torch; 2], c: Convolution) -> Torch {
     let [inputs, outputs, kernel, padding] = [c.inputs, c.outputs, c.kernel, c.padding].map(|size| size as i64);
-    let weight = weight.view([inputs, outputs, kernel, kernel]);
-    image_in(x, c).conv_transpose2d(&weight, Some(bias), 1, padding, 0, 1, 1).flatten(1, -1)
+    let (x, weight) = (image_in(x, c), weight.view([inputs, outputs, kernel, kernel]));
+    if x.device().is_cuda() {
+        return unfolded(&x, &turned(&weight), bias, kernel - 1 - padding);
+    }
+    x.conv_transpose2d(&weight, Some(bias), 1, padding, 0, 1, 1).flatten(1, -1)
+}
+
+/// The kernel of the convolution that a transposed one is.
+fn turned(weight: &Torch) -> Torch {
+    weight.flip([2, 3]).transpose(0, 1)
+}
+
+/// A convolution as a product with the pixels under the kernel. cuDNN's own ways back may add in any order, and what this program makes
+/// on a device is the same each time.
+fn unfolded(x: &Torch, weight: &Torch, bias: &Torch, padding: i64) -> Torch {
+    let (images, kernel) = (x.size()[0], weight.size()[2]);
+    let pixels = x.im2col([kernel, kernel], [1, 1], [padding, padding], [1, 1]);
+    let weight = weight.flatten(1, -1).unsqueeze(0).expand([images, -1, -1], false);
+    bias.view([1, -1, 1]).baddbmm(&weight, &pixels, 1, 1).flatten(1, -1)
 }
 
 /// Batch normalisation with the batch's own moments, which go to `pass`.
@@ -316,4 +336,33 @@ fn normalise(
     let column = |row: &Torch| row.view([channels, 1]);
     let scale = column(&(scale / (variance + NORM_EPSILON).sqrt()));
     ((x.view([-1, channels, spatial]) - column(mean)) * scale + column(shift)).view_as(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a CPU both ways can be had.
+    #[test]
+    fn convolutions_by_products_are_those_of_libtorch_forward_and_back() {
+        let random = |size: &[i64]| Torch::randn(size, (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+        let close = |a: &Torch, b: &Torch| assert!((a - b).abs().max().double_value(&[]) < 1e-4);
+        for (kernel, padding) in [(3, 1), (2, 1), (1, 0), (3, 0)] {
+            let (x, bias) = (random(&[5, 4, 6, 6]), random(&[7]));
+            let weight = random(&[7, 4, kernel, kernel]);
+            let expected = x.conv2d(&weight, Some(&bias), 1, padding, 1, 1).flatten(1, -1);
+            compare(&expected, &unfolded(&x, &weight, &bias, padding), [&x, &weight, &bias], close);
+            let weight = random(&[4, 7, kernel, kernel]);
+            let expected = x.conv_transpose2d(&weight, Some(&bias), 1, padding, 0, 1, 1).flatten(1, -1);
+            let found = unfolded(&x, &turned(&weight), &bias, kernel - 1 - padding);
+            compare(&expected, &found, [&x, &weight, &bias], close);
+        }
+    }
+
+    fn compare(expected: &Torch, found: &Torch, leaves: [&Torch; 3], close: impl Fn(&Torch, &Torch)) {
+        close(found, expected);
+        let slope = expected.detach().sin();
+        let back = |y: &Torch| Torch::run_backward(&[(y * &slope).sum(Kind::Float)], &leaves, false, false);
+        back(found).iter().zip(&back(expected)).for_each(|(a, b)| close(a, b));
+    }
 }
