@@ -81,6 +81,7 @@ mod torch {
         option_env!("PGAN_LIBTORCH_VERSION").map_or("libtorch".to_owned(), |version| format!("libtorch {version}"))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the build without libtorch fails here")]
     pub(super) fn libtorch() -> Result<String, String> {
         // What OpenMP is told, a stage's `resources.threads` among it, and else one.
         let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
