@@ -128,6 +128,13 @@ impl StoredModel {
             }
             read_weights(&tensors, &prefix, layers).map_err(|message| format(&tensor_path, message))
         };
+        let judge = |prefix: String, DiscriminatorFile { derived, layers }| {
+            if !derived.is_sound() {
+                return Err(format(&json_path, format!("the derived observables of `{prefix}` are of no use")));
+            }
+            let seen = width + derived.names.len();
+            Ok(Discriminator { net: weights(prefix, layers, [seen, 1])?, derived })
+        };
         let mut components = Vec::new();
         let known = header.description.observable_names();
         for (index, ComponentFile { weight, layers, windows }) in header.components.into_iter().enumerate() {
@@ -144,24 +151,14 @@ impl StoredModel {
         if components.is_empty() {
             return Err(format(&json_path, "a model needs a component".into()));
         }
-        let discriminator = match header.discriminator {
-            Some(DiscriminatorFile { derived, layers }) => {
-                let seen = width + derived.names.len();
-                Some(Discriminator { derived, net: weights("discriminator".into(), layers, [seen, 1])? })
-            }
-            None => None,
-        };
+        let discriminator = header.discriminator.map(|file| judge("discriminator".into(), file)).transpose()?;
         let mut ratios = Vec::new();
         for (index, RatioFile { classifier, offset, ceiling, strata }) in header.ratios.into_iter().enumerate() {
             if !offset.is_finite() || !ceiling.is_finite() {
                 return Err(format(&json_path, "a ratio's offset or ceiling is not finite".into()));
             }
             let factor = match (classifier, strata) {
-                (Some(DiscriminatorFile { derived, layers }), None) => {
-                    let seen = width + derived.names.len();
-                    let net = weights(format!("ratios.{index}"), layers, [seen, 1])?;
-                    Factor::Classifier(Discriminator { derived, net })
-                }
+                (Some(file), None) => Factor::Classifier(judge(format!("ratios.{index}"), file)?),
                 (None, Some(strata)) if strata.is_sound(&header.description) => Factor::Strata(strata),
                 _ => return Err(format(&json_path, format!("ratio {index} has no classifier and no strata of use"))),
             };

@@ -29,23 +29,24 @@ pub struct Derived {
 }
 
 /// What takes a gradient with respect to rows with their observables back to the encoded rows.
-pub enum Appended {
+pub struct Appended(Way);
+
+enum Way {
     /// There are no observables.
     Nothing,
     /// Gradients of the observables, `[batch, names, width]`, and the width.
     Host(Vec<f32>, usize),
     /// A graph of libtorch's autograd.
     #[cfg(feature = "libtorch")]
-    #[allow(private_interfaces, reason = "nobody else looks into it")]
     Torch(Box<torch::Trace>),
 }
 
 impl Appended {
     /// The gradient with respect to the encoded rows `[batch, width]`, of that with respect to all that a discriminator sees.
     pub fn backward(self, gradient: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Nothing => gradient,
-            Self::Host(gradients, width) => {
+        match self.0 {
+            Way::Nothing => gradient,
+            Way::Host(gradients, width) => {
                 let (device, [batch, seen]) = (gradient.device(), gradient.dims());
                 let of_event = (seen - width) * width;
                 let slopes = numbers(gradient);
@@ -60,7 +61,7 @@ impl Appended {
                 Tensor::from_data(TensorData::new(back, [batch, width]), &device)
             }
             #[cfg(feature = "libtorch")]
-            Self::Torch(trace) => trace.backward(gradient),
+            Way::Torch(trace) => trace.backward(gradient),
         }
     }
 }
@@ -183,17 +184,17 @@ impl Derived {
     /// As [`forward`](Self::forward), with what takes a gradient back.
     pub fn traced(&self, description: &Description, encoded: Tensor<2>) -> Result<(Tensor<2>, Appended), ModelError> {
         if self.names.is_empty() {
-            return Ok((encoded, Appended::Nothing));
+            return Ok((encoded, Appended(Way::Nothing)));
         }
         if is_host(&encoded.device()) {
             let width = encoded.dims()[1];
             let (seen, gradients) = self.on_host(description, encoded, true)?;
-            return Ok((seen, Appended::Host(gradients, width)));
+            return Ok((seen, Appended(Way::Host(gradients, width))));
         }
         #[cfg(feature = "libtorch")]
         {
             let (seen, trace) = torch::traced(self, description, encoded)?;
-            Ok((seen, Appended::Torch(Box::new(trace))))
+            Ok((seen, Appended(Way::Torch(Box::new(trace)))))
         }
         #[cfg(not(feature = "libtorch"))]
         unreachable!("this build has no other device than the host")
@@ -226,6 +227,15 @@ impl Derived {
             }
         }
         Ok((Tensor::from_data(TensorData::new(rows, [batch, seen]), &device), gradients))
+    }
+
+    /// Whether each observable is known and has a mean and a deviation of use.
+    pub(super) fn is_sound(&self) -> bool {
+        let of_use = |deviation: &f64| deviation.is_finite() && *deviation > 0.0;
+        [self.means.len(), self.deviations.len()] == [self.names.len(); 2]
+            && self.names.iter().all(|name| event::is_known(name))
+            && self.means.iter().all(|mean| mean.is_finite())
+            && self.deviations.iter().all(of_use)
     }
 
     /// The columns of a discriminator's input that change sign under each symmetry of the description.
@@ -304,6 +314,24 @@ mod tests {
 
     /// Coordinates of both sorts.
     const COORDINATES: [&str; 2] = [r#""dijet""#, r#"{"ljet1_pt": "log", "ljet2_pt": "min_max"}"#];
+
+    #[test]
+    fn observables_of_no_use_are_refused() {
+        let sound = Derived { names: vec!["jj_M".to_owned()], means: vec![6.0], deviations: vec![0.5] };
+        assert!(sound.is_sound() && Derived::default().is_sound());
+        for wrong in [
+            Derived { names: vec!["jj_X".to_owned()], ..sound.clone() },
+            Derived { means: Vec::new(), ..sound.clone() },
+            Derived { means: vec![f64::NAN], ..sound.clone() },
+            Derived { deviations: vec![0.0], ..sound.clone() },
+            Derived { deviations: vec![0.5, 0.5], ..sound },
+        ] {
+            assert!(!wrong.is_sound(), "{wrong:?}");
+        }
+        let (description, _, _) = events(COORDINATES[0]);
+        let error = Forms::new(&["jj_X".to_owned()], &description).err().unwrap().to_string();
+        assert!(error.contains("cannot see `jj_X`"), "{error}");
+    }
 
     #[test]
     fn forms_are_those_of_the_decoded_events() {

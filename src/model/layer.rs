@@ -185,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_begins_with_a_linear_layer_and_each_takes_what_comes() {
+        let linear = |inputs, outputs| Layer::Linear { inputs, outputs };
+        assert_eq!(chained(&[linear(3, 4), Layer::Tanh, linear(4, 2)], 3), Some(2));
+        assert_eq!(chained(&[linear(3, 4), Layer::Tanh, linear(5, 2)], 3), None);
+        assert_eq!(chained(&[Layer::LeakyRelu, linear(3, 4)], 3), None);
+        assert_eq!(chained(&[linear(3, 0), linear(0, 2)], 3), None);
+        assert_eq!(chained(&[], 3), None);
+    }
+
+    #[test]
     fn absurd_sizes_are_no_chain() {
         let huge = Convolution { inputs: usize::MAX, outputs: 1, side: 2, kernel: 1, padding: 0, append: 0 };
         for layer in [

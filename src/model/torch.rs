@@ -53,11 +53,6 @@ pub(super) fn own<const D: usize>(tensor: Torch) -> Tensor<D> {
     give(Loan::of(tensor))
 }
 
-/// Whether libtorch computes on this device.
-pub(crate) fn computes_on(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::LibTorch(_))
-}
-
 /// a + (b − a) · `weight`, in one operation.
 pub(crate) fn lerp<const D: usize>(a: Tensor<D>, b: Tensor<D>, weight: f64) -> Tensor<D> {
     own(lend(a).lerp(&lend(b), weight))

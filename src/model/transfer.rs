@@ -14,16 +14,22 @@ pub fn is_host(device: &Device) -> bool {
 /// Numbers of the host on a device, without a wait for what it does. `values` has as many as the shape.
 pub fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     #[cfg(feature = "libtorch")]
-    if super::torch::computes_on(device) {
+    if !is_host(device) {
         return super::torch::upload(&values, shape, device);
     }
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+/// Rows of so many numbers on a device.
+pub(crate) fn rows(values: Vec<f32>, width: usize, device: &Device) -> Tensor<2> {
+    let rows = values.len() / width.max(1);
+    upload(values, [rows, width], device)
+}
+
 /// a + (b − a) · `weight`.
 pub(crate) fn lerp<const D: usize>(a: Tensor<D>, b: Tensor<D>, weight: f64) -> Tensor<D> {
     #[cfg(feature = "libtorch")]
-    if super::torch::computes_on(&a.device()) {
+    if !is_host(&a.device()) {
         return super::torch::lerp(a, b, weight);
     }
     a * (1.0 - weight) + b * weight
@@ -33,7 +39,7 @@ pub(crate) fn lerp<const D: usize>(a: Tensor<D>, b: Tensor<D>, weight: f64) -> T
 /// stream's own.
 pub fn normal([rows, columns]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device) -> Tensor<2> {
     #[cfg(feature = "libtorch")]
-    if super::torch::computes_on(device) {
+    if !is_host(device) {
         return super::torch::normal([rows, columns], rng, device);
     }
     upload(noise(rows * columns, rng), [rows, columns], device)
@@ -42,7 +48,7 @@ pub fn normal([rows, columns]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device
 /// The whole numbers below `count` in a random order.
 pub fn permutation(count: usize, rng: &mut ChaCha8Rng, device: &Device) -> Tensor<1, Int> {
     #[cfg(feature = "libtorch")]
-    if super::torch::computes_on(device) {
+    if !is_host(device) {
         return super::torch::permutation(count, rng, device);
     }
     let mut order: Vec<i32> = (0..count as i32).collect();

@@ -70,7 +70,10 @@ impl Service {
         command.arg("-c").arg(SCRIPT).arg(control).envs(environment(&folder));
         // A group of its own: an interrupt from the terminal is for the run, which then ends it.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut guard = command.spawn().map_err(|error| format!("`sh` does not start: {error}"))?;
+        let mut guard = command.spawn().map_err(|error| {
+            let _ = fs::remove_dir(&folder);
+            format!("`sh` does not start: {error}")
+        })?;
         let stdout = guard.stdout.take();
         let service = Self { guard, folder };
         if !says_something(stdout) {

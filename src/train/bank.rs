@@ -3,8 +3,11 @@
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
-use super::{TrainError, archive::state, weigher::rows};
-use crate::model::{Model, transfer::is_host};
+use super::{TrainError, archive::state};
+use crate::model::{
+    Model,
+    transfer::{is_host, rows},
+};
 
 /// Events that are made at once where they come from another device: the host waits once for many steps.
 const EVENTS: usize = 1 << 14;

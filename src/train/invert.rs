@@ -18,11 +18,15 @@ use super::{
     gan::{Randomness, check},
     optimizer::{Average, Optimizer},
     reals::{Batch, Reals},
-    weigher::rows,
 };
 use crate::{
     data::Description,
-    model::{Network, Pass, Traced, Weights, derived::host, noise, transfer::normal},
+    model::{
+        Network, Pass, Traced, Weights,
+        derived::host,
+        noise,
+        transfer::{normal, rows},
+    },
     rng::Streams,
 };
 

@@ -16,7 +16,7 @@ use crate::{
         Network, Pass,
         derived::host,
         noise,
-        transfer::{normal, upload},
+        transfer::{normal, rows, upload},
     },
     rng::Streams,
 };
@@ -91,10 +91,7 @@ impl<'a> Latents<'a> {
         rng: &mut ChaCha8Rng,
     ) -> Result<Drawn, TrainError> {
         let Self { width, device, .. } = *self;
-        let there = |z: Vec<f32>| {
-            let rows = z.len() / width.max(1);
-            upload(z, [rows, width], device)
-        };
+        let there = |z: Vec<f32>| rows(z, width, device);
         Ok(match (self.sampling, &mut self.gauge) {
             (LatentSampling::Proposal(proposal), _) => {
                 let (z, weights) = proposal.draw(batch, rng);

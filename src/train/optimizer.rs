@@ -6,9 +6,9 @@ use super::{
     archive::state,
     config::{OptimizerConfig, OptimizerKind, Schedule},
 };
-#[cfg(feature = "libtorch")]
-use crate::model::torch;
 use crate::model::{Network, backprop::numbers, wide::wide};
+#[cfg(feature = "libtorch")]
+use crate::model::{torch, transfer::is_host};
 
 /// An optimiser with its state.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Step {
     /// The new parameters.
     fn take(self, parameters: Tensor<1>, gradient: Tensor<1>, state: [&mut Option<Tensor<1>>; 2]) -> Tensor<1> {
         #[cfg(feature = "libtorch")]
-        if torch::computes_on(&parameters.device()) {
+        if !is_host(&parameters.device()) {
             return self.on_device(parameters, gradient, state);
         }
         self.on_host(parameters, gradient, state)
@@ -239,7 +239,7 @@ impl Average {
         let device = network.device();
         let old = std::mem::replace(&mut self.parameters, Tensor::empty([0], &device));
         #[cfg(feature = "libtorch")]
-        if torch::computes_on(&device) {
+        if !is_host(&device) {
             return torch::lerp(old, network.parameters(), 1.0 - decay);
         }
         let mut average = numbers(old);

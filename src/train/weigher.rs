@@ -14,11 +14,7 @@ use super::{
     tail::TailGauge,
 };
 use crate::{
-    model::{
-        Network, Pass,
-        derived::host,
-        transfer::{normal, upload},
-    },
+    model::{Network, Pass, derived::host, transfer::normal},
     rng::Streams,
 };
 
@@ -115,12 +111,6 @@ fn adversarial_step(q: f64, difference: f64, rate: f64) -> f64 {
 pub(super) fn real_sample(reals: &Reals, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let events = reals.rows().len();
     (0..events.min(EM_EVENTS)).map(|_| rng.random_range(0..events)).collect()
-}
-
-/// Rows `[events, width]` on a device.
-pub(super) fn rows(values: Vec<f32>, width: usize, device: &burn::tensor::Device) -> Tensor<2> {
-    let events = values.len() / width.max(1);
-    upload(values, [events, width], device)
 }
 
 #[cfg(test)]

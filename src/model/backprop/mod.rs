@@ -11,6 +11,8 @@
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use self::host::{Mode, Wanted};
+#[cfg(feature = "libtorch")]
+use super::transfer::is_host;
 use super::{Network, Pass, layer};
 
 mod host;
@@ -48,7 +50,7 @@ enum Tape {
 impl Bound {
     fn new(network: &Network) -> Self {
         #[cfg(feature = "libtorch")]
-        if super::torch::computes_on(&network.device()) {
+        if !is_host(&network.device()) {
             return Self::Torch(torch::Net::new(network));
         }
         let net = network.weights().and_then(|w| host::Net::new(&w.layers, w.parameters, &w.running));

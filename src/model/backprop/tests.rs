@@ -3,7 +3,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{reference::Bound as Reference, *};
 use crate::{
-    model::{Weights, architecture, device::here, freeze::freeze, layer::Layer, noise, transfer::is_host},
+    model::{
+        Weights, architecture,
+        device::here,
+        freeze::freeze,
+        layer::{Convolution, Layer},
+        noise,
+        transfer::is_host,
+    },
     train::config::{Architecture, DiscriminatorConfig, GeneratorConfig},
     value::Fraction,
 };
@@ -92,6 +99,31 @@ fn passes_by_hand_are_those_of_autodiff_for_every_net() {
                 compare(&discriminator(architecture, dropout), rows, training, &device);
             }
             compare(&freeze(&generator(architecture)), rows, false, &device);
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_any_shape_are_those_of_autodiff() {
+    let shape =
+        |inputs, outputs, side, kernel, padding, append| Convolution { inputs, outputs, side, kernel, padding, append };
+    for (convolution, transposed) in [
+        // A row of the kernel sees appended zeros alone.
+        (shape(1, 2, 1, 3, 0, 2), false),
+        (shape(3, 1, 1, 3, 0, 2), false),
+        (shape(3, 1, 2, 3, 1, 1), false),
+        (shape(2, 5, 4, 2, 2, 0), false),
+        (shape(4, 2, 5, 4, 0, 1), false),
+        (shape(4, 2, 3, 2, 1, 1), true),
+        (shape(2, 3, 3, 3, 0, 2), true),
+        (shape(3, 2, 5, 1, 1, 0), true),
+    ] {
+        let layer = if transposed { Layer::ConvTranspose(convolution) } else { Layer::Conv(convolution) };
+        let outputs = convolution.inputs * convolution.side * convolution.side;
+        let layers = vec![Layer::Linear { inputs: 3, outputs }, Layer::LeakyRelu, layer, Layer::LeakyRelu];
+        assert!(layer::chained(&layers, 3).is_some(), "{layer:?}");
+        for device in here() {
+            compare(&weights(layers.clone()), 11, false, &device);
         }
     }
 }

@@ -25,6 +25,22 @@ enum Form {
     Mass,
 }
 
+impl Form {
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "jj_pt" => Some(Self::Pt),
+            "jj_eta" => Some(Self::Eta),
+            "jj_M" => Some(Self::Mass),
+            _ => None,
+        }
+    }
+}
+
+/// Whether there is a form of this observable.
+pub(super) fn is_known(name: &str) -> bool {
+    Form::of(name).is_some()
+}
+
 /// The forms that are wanted, of events in these coordinates.
 pub(super) struct Forms<'a> {
     wanted: Vec<Form>,
@@ -58,12 +74,12 @@ enum Slopes {
 impl<'a> Forms<'a> {
     /// # Errors
     ///
-    /// A column that the observables need is not there, or has no useful gradient.
+    /// An observable is not known, or a column that they need is not there or has no useful gradient.
     pub(super) fn new(names: &[String], description: &'a Description) -> Result<Self, DataError> {
-        let form = |name: &String| match name.as_str() {
-            "jj_pt" => Form::Pt,
-            "jj_eta" => Form::Eta,
-            _ => Form::Mass,
+        let form = |name: &String| {
+            let unknown =
+                || DataError::Unusable(format!("a discriminator cannot see `{name}`, only jj_M, jj_pt and jj_eta"));
+            Form::of(name).ok_or_else(unknown)
         };
         let coordinates = match &description.coordinates {
             Coordinates::Dijet { means, deviations } => Decoder::Dijet { means, deviations },
@@ -71,7 +87,7 @@ impl<'a> Forms<'a> {
                 Decoder::Columns(Box::new(columns(description)?.map(|column| (column, &maps[column]))))
             }
         };
-        Ok(Self { wanted: names.iter().map(form).collect(), coordinates })
+        Ok(Self { wanted: names.iter().map(form).collect::<Result<_, _>>()?, coordinates })
     }
 
     /// An event of an encoded row.

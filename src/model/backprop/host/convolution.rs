@@ -144,7 +144,7 @@ impl Kernel {
         (0..images).step_by(step).map(move |start| (start, step.min(images - start)))
     }
 
-    /// The part of the weight of each row of the kernel with what the row sees, the one that sees most first.
+    /// Each row of the kernel that sees some of the image, with what it sees; the one that sees most first.
     fn rows(&self) -> impl Iterator<Item = (usize, Lines)> + use<> {
         let (side, image, size) = (self.side as isize, self.image as isize, self.size);
         let lines = |row: usize| {
@@ -153,7 +153,8 @@ impl Kernel {
             let count = (last - first).max(0) as usize;
             Lines { seen: (first + shift).max(0) as usize, made: first.max(0) as usize, count }
         };
-        let mut rows: Vec<(usize, Lines)> = (0..size).map(|row| (row, lines(row))).collect();
+        let rows = (0..size).map(|row| (row, lines(row))).filter(|(_, lines)| lines.count > 0);
+        let mut rows: Vec<(usize, Lines)> = rows.collect();
         rows.sort_by_key(|(_, lines)| std::cmp::Reverse(lines.count));
         rows.into_iter()
     }
@@ -176,6 +177,7 @@ impl Kernel {
                 let into = whole.take(lines);
                 product(&mut whole.values[first * of_made..], seen, self.weight(row), into);
             }
+            whole.finish();
             let out = &mut out[start * self.made()..][..count * self.made()];
             exchange(out, made, [self.image, count], self.image * self.outputs);
         }
@@ -189,12 +191,7 @@ impl Kernel {
         out[..images * self.pixels()].fill(0.0);
         for (start, count) in self.batches(images) {
             let [gathered, made] = self.room(scratch, count);
-            exchange(
-                made,
-                &delta[start * self.made()..][..count * self.made()],
-                [count, self.image],
-                self.image * self.outputs,
-            );
+            self.arrange(made, &delta[start * self.made()..][..count * self.made()]);
             let (of_seen, of_made) = (count * self.image * self.row(), count * self.image * self.outputs);
             let mut whole = Whole::of(gathered, self.side);
             for (row, Lines { seen, made: first, count: lines }) in self.rows() {
@@ -202,6 +199,7 @@ impl Kernel {
                 let into = whole.take(lines);
                 product(&mut whole.values[seen * of_seen..], made, self.weight(row).transposed(), into);
             }
+            whole.finish();
             self.scatter(&mut out[start * self.pixels()..][..count * self.pixels()], gathered);
         }
     }
@@ -219,12 +217,7 @@ impl Kernel {
         for (start, count) in self.batches(images) {
             let [gathered, made] = self.room(scratch, count);
             self.gather(gathered, &x[start * self.pixels()..][..count * self.pixels()]);
-            exchange(
-                made,
-                &delta[start * self.made()..][..count * self.made()],
-                [count, self.image],
-                self.image * self.outputs,
-            );
+            self.arrange(made, &delta[start * self.made()..][..count * self.made()]);
             let (of_seen, of_made) = (count * self.image * self.row(), count * self.image * self.outputs);
             for (row, Lines { seen, made: first, count: lines }) in self.rows() {
                 let rows = lines * count * self.image;
@@ -265,6 +258,11 @@ impl Kernel {
         let (side, line, gathered) = (self.side, self.side * self.inputs, self.image * self.row());
         let places = (0..side).flat_map(move |y| (0..images).map(move |image| (image * side + y, y * images + image)));
         places.map(move |(from, to)| (from * line, to * gathered))
+    }
+
+    /// Slopes in images that go out, `[images, positions, outputs]`, with their lines before the images.
+    fn arrange(&self, made: &mut [f32], delta: &[f32]) {
+        exchange(made, delta, [delta.len() / self.made(), self.image], self.image * self.outputs);
     }
 
     fn gather(&self, gathered: &mut [f32], x: &[f32]) {
@@ -313,6 +311,13 @@ impl<'a> Whole<'a> {
         }
         self.values.fill(0.0);
         Into::Add
+    }
+
+    /// A sum of nothing is 0.
+    fn finish(self) {
+        if !self.begun {
+            self.values.fill(0.0);
+        }
     }
 }
 
