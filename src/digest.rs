@@ -18,10 +18,14 @@ impl Digest {
     /// Digests a file without holding it in memory, a large one on all cores. It is read and not mapped: a file that another program
     /// cuts short meanwhile is an error and must not end this one.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::of_open_file(&File::open(path)?)
+    }
+
+    /// Digests a file from where it stands, as [`of_file`](Self::of_file) does.
+    pub(crate) fn of_open_file(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let hash = if metadata.is_file() && metadata.len() > LEAF {
-            let (left, right) = halves(&file, 0, metadata.len())?;
+            let (left, right) = halves(file, 0, metadata.len())?;
             merge_subtrees_root(&left, &right, Mode::Hash)
         } else {
             blake3::Hasher::new().update_reader(file)?.finalize()

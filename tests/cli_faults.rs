@@ -227,10 +227,10 @@ fn a_full_disk(folder: &Folder, disk: &SmallDisk, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn a_disk_that_fills_up_fails_the_stage_and_is_survived() {
+fn a_disk_that_fills_up_is_named_with_exit_code_3_and_is_survived() {
     let folder = bench();
     let Some(disk) = SmallDisk::mount(&folder, "size=200k") else { return };
-    a_full_disk(&folder, &disk, 1, &["disk/cache", "No space left"]);
+    a_full_disk(&folder, &disk, 3, &["disk/cache", "No space left", "--cache"]);
 }
 
 #[test]
@@ -245,26 +245,26 @@ fn a_disk_that_is_full_already_is_named_with_exit_code_3() {
 #[test]
 fn a_disk_without_room_for_another_file_is_named_and_not_blamed_on_the_worker() {
     let arguments = [RUN_ON_DISK, &["events"]].concat();
-    let mut codes = Vec::new();
+    let mut failures = 0;
     // Each number of files makes another step fail, from the first folder to the record.
     loop {
-        let (folder, files) = (bench(), codes.len() + 3);
+        let (folder, files) = (bench(), failures + 3);
         let Some(disk) = SmallDisk::mount(&folder, &format!("nr_inodes={files}")) else { return };
         let output = folder.run(&arguments);
         if output.status.success() {
             break;
         }
         let said = error_of(&output) + &String::from_utf8_lossy(&output.stdout);
-        assert!(matches!(output.status.code(), Some(1 | 3)) && files < 100, "{files}: {said}");
+        assert!(output.status.code() == Some(3) && files < 100, "{files}: {said}");
         assert!(said.contains("disk/cache") && said.contains("No space left"), "{files}: {said}");
         assert!(!said.contains("--worker"), "{files}: {said}");
-        codes.extend(output.status.code());
+        failures += 1;
         folder.print(&["cache", "verify", "--cache", "disk/cache"]);
         disk.grow();
         assert_eq!(complete(&folder, &arguments), ["events"]);
         folder.print(&["cache", "verify", "--cache", "disk/cache"]);
     }
-    assert!(codes.contains(&1) && codes.contains(&3), "{codes:?}");
+    assert!(failures > 3);
 }
 
 #[test]

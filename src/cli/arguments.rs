@@ -10,6 +10,7 @@ use clap::Args;
 use pgan_pipe::{
     pipeline::Pipeline,
     remote::{Patience, Remote, Settings},
+    run::this_image,
     store::Store,
 };
 
@@ -119,15 +120,18 @@ impl WorkerArgs {
     pub(super) fn path(&self) -> Result<PathBuf, Failure> {
         match self.given() {
             Some(path) => Ok(path.clone()),
-            None => this_program(),
+            None => found(this_image()),
         }
     }
 }
 
 /// The path of this program.
 pub(super) fn this_program() -> Result<PathBuf, Failure> {
-    let found = std::env::current_exe().context("cannot find this program to start workers");
-    found.map_err(|error| Failure::new(IO, error))
+    found(std::env::current_exe())
+}
+
+fn found(program: std::io::Result<PathBuf>) -> Result<PathBuf, Failure> {
+    program.context("cannot find this program to start workers").map_err(|error| Failure::new(IO, error))
 }
 
 /// A time in seconds, from 0.

@@ -3,7 +3,7 @@
 use std::{fmt::Write, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
-use pgan_pipe::store::{Entry, Fault};
+use pgan_pipe::store::{Entry, Fault, FaultyObject, StoreError};
 use serde_json::json;
 
 mod gc;
@@ -145,32 +145,45 @@ impl Listing {
 impl Options {
     fn verify(&self) -> Outcome {
         let store = self.cache.store();
-        let found = store.verify()?;
-        for fault in found.faults.iter().filter(|fault| !fault.missing) {
-            store.set_aside(fault.digest)?;
-        }
-        let intact = found.faults.is_empty() && found.unreadable.is_empty();
+        let found = store.verify();
+        // What cannot be set aside is said, and the rest goes on.
+        let aside = |object: &FaultyObject| match object.fault {
+            Fault::Missing => None,
+            Fault::Corrupted | Fault::Unreadable(_) => Some(store.set_aside(object.digest)),
+        };
+        let objects: Vec<_> = found.faults.iter().map(|object| (object, aside(object))).collect();
+        let records: Vec<_> = found.unreadable.iter().map(|path| (path, store.set_record_aside(path))).collect();
+        let intact = objects.is_empty() && records.is_empty();
         if self.json {
-            let fault = |Fault { digest, missing, used_by }: &Fault| {
+            let fault = |FaultyObject { digest, fault, used_by }: &FaultyObject| {
                 let used_by: Vec<_> = used_by
                     .iter()
                     .map(|(key, stage, file)| json!({"key": key, "stage": stage, "file": file}))
                     .collect();
-                json!({"digest": digest, "missing": missing, "used_by": used_by})
+                let missing = *fault == Fault::Missing;
+                json!({"digest": digest, "missing": missing, "fault": fault.to_string(), "used_by": used_by})
             };
             print_json([json!({
                 "event": "cache_verified", "intact": intact, "objects": found.objects, "bytes": found.bytes,
                 "faults": found.faults.iter().map(fault).collect::<Vec<_>>(), "unreadable": found.unreadable,
+                "strays": found.strays,
             })])?;
         } else {
             let mut text = String::new();
-            for Fault { digest, missing, used_by } in &found.faults {
-                let what = if *missing { "missing" } else { "corrupted, set aside" };
+            let outcome = |aside: &Result<(), StoreError>| match aside {
+                Ok(()) => ", set aside".to_owned(),
+                Err(error) => format!("; {error}"),
+            };
+            for (FaultyObject { digest, fault, used_by }, aside) in &objects {
                 let users: Vec<String> = used_by.iter().map(|(_, stage, file)| format!("{stage}: {file}")).collect();
-                let _ = writeln!(text, "{} {what} ({})", digest.short(), users.join("; "));
+                let aside = aside.as_ref().map_or_else(String::new, outcome);
+                let _ = writeln!(text, "{} {fault}{aside} ({})", digest.short(), users.join("; "));
             }
-            for path in &found.unreadable {
-                let _ = writeln!(text, "{} is no readable record", path.display());
+            for (path, aside) in &records {
+                let _ = writeln!(text, "{} is no readable record{}", path.display(), outcome(aside));
+            }
+            for path in &found.strays {
+                let _ = writeln!(text, "{} is passed over: no file of this version of the store", path.display());
             }
             let state = if intact { "all intact" } else { "run the pipelines again to mend it" };
             print(&format!("{text}{}, {}: {state}", count(found.objects, "object"), bytes(found.bytes)))?;

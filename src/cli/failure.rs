@@ -154,7 +154,7 @@ impl From<RunError> for Failure {
             RunError::Stopped(signal) => Self::new(u8::try_from(128 + signal).unwrap_or(IO), RunError::Stopped(signal)),
             error @ RunError::NotAsLocked { .. } => Self::new(STALE, error),
             error @ RunError::NotReady { .. } => Self::new(STAGE, error),
-            error @ RunError::Worker { .. } => Self::new(IO, error),
+            error @ (RunError::Worker { .. } | RunError::Full { .. }) => Self::new(IO, error),
         }
     }
 }

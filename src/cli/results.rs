@@ -13,7 +13,7 @@ use pgan_pipe::{
     report::{self, Evaluation, page, plot},
     run::Summary,
     stage::Stage,
-    store::{Record, Store},
+    store::{Fault, Record, Store},
 };
 
 use super::{Failure, failure::CORRUPT, output::say, text::count};
@@ -34,10 +34,10 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
             Stage::Aggregate(study) => report::study(&record.metrics, models, study.primary, study.margin.get()),
             _ => continue,
         };
-        let damage = store.inspect(record)?;
+        let damage = store.inspect(record);
         if !damage.is_empty() {
-            for fault in damage.iter().filter(|fault| !fault.missing) {
-                store.set_aside(fault.digest)?;
+            for damage in damage.iter().filter(|damage| damage.fault != Fault::Missing) {
+                store.set_aside(damage.digest)?;
             }
             corrupted.push(name.as_str());
             continue;

@@ -109,13 +109,13 @@ impl Submit {
             let jobs = requests(&pipeline, &store, &options).map_err(trouble)?;
             return self.show(jobs.into_iter().map(|(stage, job)| (stage, self.engine.engine().show(&job))).collect());
         }
-        let stop = self.wait.then(|| stop_on(&[SIGINT, SIGTERM])).transpose()?;
         let mut groups = Groups::default();
         let queued = submit(&pipeline, &store, &options, &mut |event| {
             groups.add(event);
             self.tell(event);
         });
         let queued = queued.map_err(trouble)?;
+        let stop = self.wait.then(|| stop_on(&[SIGINT, SIGTERM])).transpose()?;
         self.sum_up(&groups, &queued)?;
         match stop {
             Some(stop) => self.follow(&pipeline, &store, &queued.jobs, &stop),
@@ -172,6 +172,7 @@ impl Submit {
                 }
             }
             _ if self.quiet => {}
+            Event::Waiting(holder) => say(&format!("waiting for {holder}, which submits to the same cache")),
             Event::Cached(stage, _) => say(&format!("{stage}: cached")),
             Event::Submitted(job) => say(&format!("{}: job {}", job.stage, job.id)),
             Event::InFlight(job, standing) => {
@@ -275,7 +276,7 @@ impl Groups {
             Event::Cached(stage, _) => self.cached.push(stage.clone()),
             Event::Submitted(job) => self.submitted.push(job.stage.clone()),
             Event::InFlight(job, _) => self.in_flight.push(job.stage.clone()),
-            Event::Stands(..) | Event::Unanswered(_) => {}
+            Event::Waiting(_) | Event::Stands(..) | Event::Unanswered(_) => {}
         }
     }
 }
@@ -295,6 +296,7 @@ fn line(event: &Event, engine: EngineName) -> Value {
         line
     };
     match event {
+        Event::Waiting(holder) => json!({"event": "submission_waiting", "holder": holder.to_string()}),
         Event::Cached(stage, key) => json!({"event": "stage_cached", "stage": stage, "key": key}),
         Event::Submitted(job) => with("stage_submitted", job, None),
         Event::InFlight(job, standing) => with("stage_in_flight", job, Some(standing)),

@@ -3,7 +3,7 @@
 use pgan_pipe::{
     plan::Plan,
     stage::{Artifact, ArtifactKind},
-    store::{Record, Store},
+    store::{Damage, Fault, Record, Store},
 };
 
 use super::{
@@ -50,9 +50,16 @@ impl Trained {
     }
 }
 
-/// Reads the files of a record in full to see that they are intact.
+/// Reads the files of a record in full. What is not as it was stored is set aside, so that its stage can run again.
 pub(super) fn intact(store: &Store, record: &Record) -> Result<(), Failure> {
-    let Some(damage) = store.inspect(record)?.into_iter().next() else { return Ok(()) };
-    let what = if damage.missing { "missing" } else { "corrupted" };
-    Err(Failure::message(CORRUPT, format!("`{}` is {what} in the cache; run the stage again", damage.file)))
+    let damage = store.inspect(record);
+    for damage in damage.iter().filter(|damage| damage.fault != Fault::Missing) {
+        store.set_aside(damage.digest)?;
+    }
+    match damage.first() {
+        Some(Damage { file, fault, .. }) => {
+            Err(Failure::message(CORRUPT, format!("`{file}` is {fault} in the cache; run the stage again")))
+        }
+        None => Ok(()),
+    }
 }

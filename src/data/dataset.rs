@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Coordinates, DataError, Events, Observables, Table, Truth,
-    values::{self, Scratch, Values},
+    values::{Bytes, Scratch, Values},
 };
 use crate::stage::Artifact;
 
@@ -102,6 +102,9 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The names of its files.
+    pub const FILES: [&'static str; 2] = [DESCRIPTION, EVENTS];
+
     /// Reads a dataset artifact. Its events stay in their file if they are more than may be in memory.
     pub fn load(artifact: &Artifact, scratch: &Scratch) -> Result<Self, DataError> {
         let file = |name| artifact.file(name).map_err(|error| DataError::Unusable(error.to_string()));
@@ -116,7 +119,7 @@ impl Dataset {
         described.check().map_err(|error| DataError::format(description, error.to_string()))?;
         let malformed = |reason: String| DataError::format(events, reason);
         let file = File::open(events).map_err(DataError::io(events))?;
-        let file = Arc::new(values::map(&file).map_err(DataError::io(events))?);
+        let file = Arc::new(Bytes::of(&file).map_err(DataError::io(events))?);
         let (header, metadata) = SafeTensors::read_metadata(&file).map_err(|error| malformed(error.to_string()))?;
         let in_memory = scratch.holds(file.len() as u64);
         let part = |name: &str| {
@@ -153,7 +156,7 @@ impl Dataset {
 const HEADER_LENGTH: usize = 8;
 
 /// The numbers of a tensor of shape `[events, width]`, which lie from `start` on in a file; `None` if it is of another shape or type.
-fn numbers(tensor: &TensorInfo, file: &Arc<memmap2::Mmap>, start: usize, width: usize) -> Option<Values> {
+fn numbers(tensor: &TensorInfo, file: &Arc<Bytes>, start: usize, width: usize) -> Option<Values> {
     let &TensorInfo { dtype, ref shape, data_offsets: (from, to) } = tensor;
     if dtype != Dtype::F32 || shape.len() != 2 || shape[1] != width {
         return None;

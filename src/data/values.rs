@@ -9,6 +9,7 @@ use std::{
     fs::File,
     io::{BufWriter, Write},
     ops::{Deref, Range},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -83,7 +84,7 @@ impl Collector<'_> {
     pub fn finish(self) -> Result<Values, DataError> {
         let Some(file) = self.file else { return Ok(self.memory.into()) };
         let file = file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        let values = file.and_then(|file| map(&file)).map(Values::mapped);
+        let values = file.and_then(|file| Bytes::of(&file)).map(Values::of_numbers);
         values.map_err(DataError::io(&self.scratch.folder))
     }
 }
@@ -92,13 +93,49 @@ fn write(file: &mut impl Write, numbers: &[f32]) -> std::io::Result<()> {
     file.write_all(bytemuck::cast_slice(numbers))
 }
 
-/// Maps a file for reading.
-#[expect(unsafe_code, reason = "a mapped file must not change; see below")]
-pub(super) fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: only two sorts of files are mapped: those without a name, which no other process can open, and objects of the store, which
-    // are read-only and never written to again. Whoever overwrites one all the same alters the numbers that are read, which are plain
-    // floats and valid whatever their bits; whoever cuts one short ends the worker process, and its stage fails.
-    unsafe { Mmap::map(file) }
+/// The bytes of a file.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    Mapped(Mmap),
+    /// In memory, aligned as numbers are; the last number may be a part of one.
+    Read(Vec<f32>, usize),
+}
+
+impl Bytes {
+    /// Maps a file, or reads it where the file system cannot map (some of those in user space and on a network).
+    #[expect(unsafe_code, reason = "a mapped file must not change; see below")]
+    pub(super) fn of(file: &File) -> std::io::Result<Self> {
+        // SAFETY: only two sorts of files are mapped: those without a name, which no other process can open, and objects of the store,
+        // which are read-only and never written to again. Whoever overwrites one all the same alters the numbers that are read, which are
+        // plain floats and valid whatever their bits; whoever cuts one short ends the worker process, and its stage fails.
+        match unsafe { Mmap::map(file) } {
+            Ok(map) => Ok(Self::Mapped(map)),
+            Err(_) => Self::read(file),
+        }
+    }
+
+    fn read(file: &File) -> std::io::Result<Self> {
+        let too_large = |_| std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        let length = usize::try_from(file.metadata()?.len()).map_err(too_large)?;
+        let mut numbers = Vec::new();
+        numbers
+            .try_reserve_exact(length.div_ceil(SIZE))
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
+        numbers.resize(length.div_ceil(SIZE), 0.0);
+        file.read_exact_at(&mut bytemuck::cast_slice_mut(&mut numbers)[..length], 0)?;
+        Ok(Self::Read(numbers, length))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(numbers, length) => &bytemuck::cast_slice(numbers)[..*length],
+        }
+    }
 }
 
 /// Single-precision numbers, read-only; a clone shares them.
@@ -113,18 +150,18 @@ pub struct Values {
 enum Source {
     Memory(Arc<Vec<f32>>),
     /// The bytes of the file from this one on; the numbers lie at multiples of their size, in the order of this machine.
-    File(Arc<Mmap>, usize),
+    File(Arc<Bytes>, usize),
 }
 
 impl Values {
     /// A file of nothing but numbers.
-    fn mapped(file: Mmap) -> Self {
+    fn of_numbers(file: Bytes) -> Self {
         let range = 0..file.len() / SIZE;
         Self { source: Source::File(Arc::new(file), 0), range }
     }
 
     /// The numbers in these bytes of a mapped file; `None` if they do not lie at a multiple of their size, or outside.
-    pub(super) fn of_file(file: &Arc<Mmap>, bytes: Range<usize>) -> Option<Self> {
+    pub(super) fn of_file(file: &Arc<Bytes>, bytes: Range<usize>) -> Option<Self> {
         let numbers: &[f32] = bytemuck::try_cast_slice(file.get(bytes.clone())?).ok()?;
         Some(Self { range: 0..numbers.len(), source: Source::File(file.clone(), bytes.start) })
     }
@@ -137,6 +174,7 @@ impl Values {
     /// Says that the numbers in these ranges will be read in a moment: those of a file are fetched at once, and not one by one.
     pub fn will_need(&self, ranges: impl Iterator<Item = Range<usize>>) {
         let Source::File(file, start) = &self.source else { return };
+        let Bytes::Mapped(file) = &**file else { return };
         for range in ranges {
             let at = start + (self.range.start + range.start) * SIZE;
             // A hint: what it does not fetch comes when it is read.
@@ -176,7 +214,7 @@ impl Values {
         let mut collector = scratch.collector();
         let mut piece = Vec::new();
         for (first, file) in (0..).step_by(at_once).zip(files) {
-            let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| map(&file));
+            let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| Bytes::of(&file));
             let file = file.map_err(io())?;
             let record = (1 + width) * SIZE;
             piece.clear();
@@ -336,12 +374,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("values");
         std::fs::write(&path, bytemuck::cast_slice::<f32, u8>(&[1.0, 2.0, 3.0, 4.0])).unwrap();
-        let file = Arc::new(map(&File::open(&path).unwrap()).unwrap());
-        let values = Values::of_file(&file, 4..12).unwrap();
-        values.will_need(std::iter::once(0..2));
-        assert_eq!(*values, [2.0, 3.0]);
-        assert_eq!(Values::of_file(&file, 2..10), None);
-        assert_eq!(Values::of_file(&file, 8..20), None);
+        let file = File::open(&path).unwrap();
+        for file in [Bytes::of(&file), Bytes::read(&file)] {
+            let file = Arc::new(file.unwrap());
+            let values = Values::of_file(&file, 4..12).unwrap();
+            values.will_need(std::iter::once(0..2));
+            assert_eq!(*values, [2.0, 3.0]);
+            assert_eq!(Values::of_file(&file, 2..10), None);
+            assert_eq!(Values::of_file(&file, 8..20), None);
+        }
     }
 
     #[test]

@@ -20,6 +20,10 @@ use crate::{data::Description, stage::Artifact};
 
 /// Version of the files that this build writes and reads.
 const FORMAT: u32 = 1;
+/// The file of the description.
+const HEADER: &str = "model.json";
+/// The file of the weights.
+const TENSORS: &str = "model.safetensors";
 
 /// A model on the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,13 +108,16 @@ struct RatioFile {
 }
 
 impl StoredModel {
+    /// The names of its files.
+    pub const FILES: [&'static str; 2] = [HEADER, TENSORS];
+
     /// Reads a model artifact; every size in it is checked.
     pub fn load(artifact: &Artifact) -> Result<Self, ModelError> {
         let file = |name: &str| {
             let path = artifact.files.get(name).cloned();
             path.ok_or_else(|| ModelError::Format { path: name.into(), message: "the artifact lacks this file".into() })
         };
-        let (json_path, tensor_path) = (file("model.json")?, file("model.safetensors")?);
+        let (json_path, tensor_path) = (file(HEADER)?, file(TENSORS)?);
         let read = |path: &Path| fs::read(path).map_err(|source| ModelError::Io { path: path.to_owned(), source });
         let format = |path: &Path, message: String| ModelError::Format { path: path.to_owned(), message };
         let header: ModelFile =
@@ -169,18 +176,18 @@ impl StoredModel {
 
     /// Writes the files of the artifact into a folder.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
-        let json_path = folder.join("model.json");
+        let json_path = folder.join(HEADER);
         let format = |path: &Path, message: String| ModelError::Format { path: path.to_owned(), message };
         let json = serde_json::to_vec_pretty(&self.file()).map_err(|error| format(&json_path, error.to_string()))?;
         write(&json_path, &json)?;
-        let path = folder.join("model.safetensors");
+        let path = folder.join(TENSORS);
         let bytes = self.tensors(None).map_err(|error| format(&path, error.to_string()))?;
         write(&path, &bytes)
     }
 
     /// Both files in one: the tensors, and `model.json` with what `beside` holds in the metadata, under `pgan_pipe`.
     pub fn to_safetensors(&self, mut beside: serde_json::Map<String, Value>) -> Result<Vec<u8>, ModelError> {
-        let failed = |message: String| ModelError::Format { path: "model.safetensors".into(), message };
+        let failed = |message: String| ModelError::Format { path: TENSORS.into(), message };
         beside.insert("model".into(), serde_json::to_value(self.file()).map_err(|error| failed(error.to_string()))?);
         let metadata = HashMap::from([("pgan_pipe".to_owned(), Value::Object(beside).to_string())]);
         self.tensors(Some(metadata)).map_err(|error| failed(error.to_string()))

@@ -60,6 +60,14 @@ pub enum Reason {
         /// The file's name in the artifact.
         file: String,
     },
+    /// A file of the result cannot be read.
+    Unreadable {
+        /// The file's name in the artifact.
+        file: String,
+        /// The system's reason.
+        #[serde(rename = "error")]
+        reason: String,
+    },
     /// The user asked for it.
     Forced,
 }
@@ -79,6 +87,7 @@ impl fmt::Display for Reason {
             Self::Evicted => f.write_str("its result was taken away by `cache gc`"),
             Self::Missing { file } => write!(f, "`{file}` is missing from the cache"),
             Self::Corrupted { file } => write!(f, "`{file}` is corrupted in the cache"),
+            Self::Unreadable { file, reason } => write!(f, "`{file}` is unreadable in the cache ({reason})"),
             Self::Forced => f.write_str("forced"),
         }
     }

@@ -72,7 +72,9 @@ impl Bench {
                 sources: BTreeMap::new(),
             };
             let (produces, metrics, notices) = (declared.stage.produces(), BTreeMap::new(), Vec::new());
-            slot.commit(Outcome { material, produces, metrics, notices, provenance }).unwrap();
+            let files = fs::read_dir(slot.out()).unwrap();
+            let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            slot.commit(Outcome { material, produces, files, metrics, notices, provenance }).unwrap();
         }
     }
 }

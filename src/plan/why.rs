@@ -13,7 +13,7 @@ use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
     pipeline::Declared,
-    store::{Damage, Record, Store},
+    store::{Damage, Fault, Record, Store},
 };
 
 /// The last runs of a pipeline's stages. The store is read at the first question: a run that finds everything cached asks none.
@@ -67,8 +67,11 @@ fn started(record: &Record) -> Option<jiff::Timestamp> {
 
 /// The files of a result that are not as they were stored.
 pub(crate) fn damaged(damage: Vec<Damage>) -> Vec<Reason> {
-    let reason =
-        |Damage { file, missing, .. }| if missing { Reason::Missing { file } } else { Reason::Corrupted { file } };
+    let reason = |Damage { file, fault, .. }| match fault {
+        Fault::Missing => Reason::Missing { file },
+        Fault::Corrupted => Reason::Corrupted { file },
+        Fault::Unreadable(reason) => Reason::Unreadable { file, reason },
+    };
     damage.into_iter().map(reason).collect()
 }
 

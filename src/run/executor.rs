@@ -119,6 +119,17 @@ pub(super) fn execute(
     }
 }
 
+/// Stops all stages if the executor panics, for the scope of their threads waits until they have ended.
+struct StopOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<'a> Executor<'a> {
     fn take_cached(&mut self) {
         for (position, stage) in self.plan.stages.iter().enumerate() {
@@ -155,6 +166,7 @@ impl<'a> Executor<'a> {
     fn work(&mut self) {
         let (sender, reports) = channel();
         thread::scope(|scope| {
+            let _guard = StopOnPanic(&self.shared.kill);
             self.start_ready(scope, &sender);
             while self.running > 0 || self.waits_for_others() {
                 match reports.recv_timeout(LOOK) {

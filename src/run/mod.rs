@@ -7,7 +7,10 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use crate::{
     pipeline::{ByteSize, Pipeline, PipelineError},
     plan::{Difference, Lock, Plan, PlanError, PlannedStage, StageState},
     stage::Problem,
-    store::{Record, Store, StoreError},
+    store::{Holder, Record, Store, StoreError},
 };
 
 mod budget;
@@ -35,7 +38,7 @@ mod worker;
 pub use budget::Capacity;
 pub(crate) use budget::Demand;
 pub use event::{Event, Origin};
-pub use process::last_lines;
+pub use process::{last_lines, this_image};
 pub use sharing::Sharing;
 pub use worker::{WorkerEnd, worker};
 
@@ -121,6 +124,14 @@ pub enum RunError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A stage could not write its result, for the disk is full.
+    #[error("`{stage}`: {message}; {}", crate::store::FULL)]
+    Full {
+        /// The stage.
+        stage: String,
+        /// What it could not write, and the system's reason.
+        message: String,
+    },
     /// A signal stopped the run.
     #[error("stopped by signal {0}; what is finished is kept, run again to continue")]
     Stopped(usize),
@@ -139,10 +150,23 @@ pub fn run(
             return Err(RunError::NotAsLocked { differences, advice: advice(lock, pipeline) });
         }
     }
-    let mut log = store.begin_run(&json!({
+    let this = Holder::this_process();
+    let head = json!({
         "event": "run_started", "pipeline": pipeline.name, "argv": options.argv, "version": env!("CARGO_PKG_VERSION"),
-        "device": options.device, "process": std::process::id(), "time": format!("{:.3}", jiff::Timestamp::now()),
-    }));
+        "device": options.device, "process": this.pid, "host": this.host, "time": format!("{:.3}", jiff::Timestamp::now()),
+    });
+    let mut told = false;
+    let mut waiting = |holder: &Holder| {
+        if !std::mem::replace(&mut told, true) {
+            on_event(&Event::RunNotice {
+                message: format!("waits for a collection of the cache, by {holder}, to end"),
+            });
+        }
+        options.stop.load(Ordering::Relaxed) == 0
+    };
+    let Some(mut log) = store.begin_run(&head, &mut waiting) else {
+        return Err(RunError::Stopped(options.stop.load(Ordering::Relaxed)));
+    };
     let known = |keys: &[CacheKey]| {
         keys.iter().filter_map(|key| Some((*key, Arc::clone(options.known.get(key)?)))).collect::<BTreeMap<_, _>>()
     };
@@ -164,8 +188,10 @@ pub fn run(
     preflight(pipeline, &plan, &options.capacity)?;
     let device = |stage: &PlannedStage| pipeline.stages[stage.index].execution.device.unwrap_or(options.device);
     let auto = if plan.stages.iter().filter(|stage| may_run(stage)).any(|stage| device(stage) == DeviceName::Auto) {
-        process::best_device(&options.worker, &Vec::new())
+        let found = process::best_device(&options.worker, &Vec::new(), &options.stop);
+        found
             .map_err(|source| RunError::Worker { path: options.worker.clone(), source })?
+            .ok_or_else(|| RunError::Stopped(options.stop.load(Ordering::Relaxed)))?
     } else {
         DeviceName::Cpu
     };

@@ -7,7 +7,7 @@ use std::{
     os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::channel,
+    sync::{atomic::AtomicUsize, mpsc::channel},
     thread,
     time::{Duration, Instant},
 };
@@ -52,7 +52,7 @@ impl Service {
         let (service, message) = if served {
             (None, "stages run side by side on a GPU, by the Multi-Process Service of this machine".to_owned())
         } else {
-            match Self::start(Path::new(CONTROL), &options.worker) {
+            match Self::start(Path::new(CONTROL), &options.worker, &options.stop) {
                 Ok(service) => {
                     (Some(service), "stages run side by side on a GPU, by NVIDIA's Multi-Process Service".to_owned())
                 }
@@ -64,7 +64,7 @@ impl Service {
     }
 
     /// Starts one that the worker's GPUs work under.
-    fn start(control: &Path, worker: &Path) -> Result<Self, String> {
+    fn start(control: &Path, worker: &Path, stop: &AtomicUsize) -> Result<Self, String> {
         let folder = new_folder().map_err(|error| format!("no folder for {CONTROL}: {error}"))?;
         let mut command = Command::new("sh");
         command.arg("-c").arg(SCRIPT).arg(control).envs(environment(&folder));
@@ -79,8 +79,8 @@ impl Service {
         if !says_something(stdout) {
             return Err(format!("`{CONTROL} -d` does not start here"));
         }
-        match best_device(worker, &service.environment()) {
-            Ok(DeviceName::LibtorchCuda(_)) => Ok(service),
+        match best_device(worker, &service.environment(), stop) {
+            Ok(Some(DeviceName::LibtorchCuda(_))) => Ok(service),
             _ => Err("no GPU works under NVIDIA's Multi-Process Service here".to_owned()),
         }
     }

@@ -6,7 +6,10 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +18,7 @@ use serde::Deserialize;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::protocol::{Job, Message};
-use crate::device::DeviceName;
+use crate::{device::DeviceName, store::files};
 
 /// How often a silent worker is looked at, and the stop flag with it.
 const LOOK: Duration = Duration::from_millis(50);
@@ -61,7 +64,7 @@ impl Process {
     ) -> io::Result<Self> {
         let mut text = serde_json::to_vec(job)?;
         text.push(b'\n');
-        let mut command = Command::new(program);
+        let mut command = command(program);
         command.envs(environment);
         for pool in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
             command.env(pool, threads.to_string());
@@ -113,14 +116,52 @@ impl Drop for Process {
     }
 }
 
-/// The best device of those that work in this program, which may be another build than ours, with this in its environment.
-pub(super) fn best_device(program: &Path, environment: &Environment) -> io::Result<DeviceName> {
+/// The image that this process runs: it starts a worker of the same build although the program is reinstalled meanwhile.
+pub fn this_image() -> io::Result<PathBuf> {
+    let image = PathBuf::from(THIS_IMAGE);
+    if image.exists() { Ok(image) } else { std::env::current_exe() }
+}
+
+const THIS_IMAGE: &str = "/proc/self/exe";
+
+/// Calls a program, which goes by its own name where it is this image.
+fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.args(["devices", "--json"]).envs(environment.clone()).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output()?;
-    let lines = output.stdout.split(|&byte| byte == b'\n');
+    if let Some(name) = std::env::args_os().next().filter(|_| program == Path::new(THIS_IMAGE)) {
+        command.arg0(name);
+    }
+    command
+}
+
+/// The best device of those that work in this program, which may be another build than ours, with this in its environment. `None` if the
+/// run is stopped before the program answers.
+pub(super) fn best_device(
+    program: &Path,
+    environment: &Environment,
+    stop: &AtomicUsize,
+) -> io::Result<Option<DeviceName>> {
+    let mut command = command(program);
+    command.args(["devices", "--json"]).envs(environment.clone());
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn()?;
+    let stdout = child.stdout.take();
+    let reader = thread::spawn(move || {
+        let mut text = Vec::new();
+        // What has come before an error counts.
+        let _ = stdout.map(|mut stdout| stdout.read_to_end(&mut text));
+        text
+    });
+    while child.try_wait()?.is_none() {
+        if stop.load(Ordering::Relaxed) != 0 {
+            let _ = child.kill().and_then(|()| child.wait());
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    let text = reader.join().unwrap_or_default();
+    let lines = text.split(|&byte| byte == b'\n');
     let found = lines.filter_map(|line| serde_json::from_slice::<Available>(line).ok());
-    Ok(DeviceName::best(found.filter(|found| found.available).map(|found| found.device)))
+    Ok(Some(DeviceName::best(found.filter(|found| found.available).map(|found| found.device))))
 }
 
 /// A line of `devices --json`.
@@ -167,7 +208,7 @@ pub(super) fn obituary(status: ExitStatus, log: &Path) -> String {
 
 /// The last lines of a log, each indented, as far as they are near its end.
 pub fn last_lines(log: &Path) -> Option<String> {
-    let mut file = File::open(log).ok()?;
+    let mut file = files::open(log).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
     let mut bytes = Vec::new();

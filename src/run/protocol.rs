@@ -38,18 +38,34 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) const PROTOCOL: u32 = 4;
+    pub(super) const PROTOCOL: u32 = 5;
 }
 
 /// What a worker says.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "snake_case")]
 pub(super) enum Message {
-    Progress { step: u64, steps: u64, values: BTreeMap<String, f64> },
-    Resumed { step: u64, steps: u64 },
-    Notice { message: String },
-    Finished { metrics: Metrics },
-    Failed { message: String, kind: Failure },
+    Progress {
+        step: u64,
+        steps: u64,
+        values: BTreeMap<String, f64>,
+    },
+    Resumed {
+        step: u64,
+        steps: u64,
+    },
+    Notice {
+        message: String,
+    },
+    /// The stage is done; these are the files that it declares.
+    Finished {
+        metrics: Metrics,
+        files: Vec<String>,
+    },
+    Failed {
+        message: String,
+        kind: Failure,
+    },
 }
 
 /// How a stage failed.
@@ -60,6 +76,8 @@ pub(super) enum Failure {
     Stage,
     /// A file could not be read or written, which may be otherwise in a moment.
     Io,
+    /// The disk is full.
+    Full,
     /// The GPU failed, or had too little memory, which may be otherwise in a moment.
     Device,
     /// It panicked: a defect of the program.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,6 +20,7 @@ use super::{
     process::{Heard, Process, obituary, was_asked_to_stop},
     protocol::{Failure, Job, Message},
     sharing::{Given, Share, Taken},
+    worker::panic_text,
 };
 use crate::{
     device::DeviceName,
@@ -28,7 +30,7 @@ use crate::{
     plan::{Reason, named_metrics},
     remote::Watch,
     stage::{Artifact, Metrics},
-    store::{Mark, Outcome, Provenance, Record, Slot, Store, StoreError},
+    store::{Fault, Mark, Outcome, Provenance, Record, Slot, Stat, Store, StoreError},
 };
 
 /// How often a pause looks whether the run stops.
@@ -102,10 +104,19 @@ impl Task {
     pub(super) fn perform(self, slot: Slot, grant: Grant, shared: &Shared<'_>, reports: &Sender<Report>) {
         let position = self.position;
         let declared = &shared.pipeline.stages[self.index];
-        let ending = Running { task: self, grant, declared, shared, reports }.perform(slot);
-        // The executor listens until all stages have ended.
-        let _ = reports.send(Report::Ended(position, ending));
+        report_ending(position, reports, || Running { task: self, grant, declared, shared, reports }.perform(slot));
     }
+}
+
+/// Reports how the work on a stage ends, also if it panics: the executor waits for this report.
+fn report_ending(position: usize, reports: &Sender<Report>, work: impl FnOnce() -> Result<Ending, RunError>) {
+    let ending = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic_text(panic.as_ref());
+        let message = format!("the program panicked while it ran this stage: {text}; this is a defect of the program");
+        Ok(Ending::Failed { message, log: None })
+    });
+    // The executor listens until all stages have ended.
+    let _ = reports.send(Report::Ended(position, ending));
 }
 
 struct Running<'a> {
@@ -120,16 +131,22 @@ struct Running<'a> {
 enum Worked {
     Finished {
         metrics: Metrics,
+        files: Vec<String>,
         notices: Vec<String>,
     },
     Failed(String),
     /// It may go better another time.
     Lost(String),
+    /// It could not write, for the disk is full.
+    Full(String),
     Killed,
 }
 
+/// The sources of a stage before its worker starts: each file with its field, and its state as the file system tells it.
+type Sources = Vec<(String, PathBuf, Stat)>;
+
 impl Running<'_> {
-    fn perform(&self, slot: Slot) -> Result<Ending, RunError> {
+    fn perform(&self, mut slot: Slot) -> Result<Ending, RunError> {
         match self.pull() {
             Taken::Result(record) => {
                 slot.settle();
@@ -147,7 +164,7 @@ impl Running<'_> {
             return Ok(Ending::Damaged(damaged));
         }
         if self.task.forced {
-            slot.start_anew()?;
+            slot.forget_checkpoints()?;
         }
         self.tell(Event::StageStarted {
             stage: self.declared.name.clone(),
@@ -156,18 +173,32 @@ impl Running<'_> {
             why: self.task.why.clone(),
         });
         let (started, clock) = (jiff::Timestamp::now(), Instant::now());
-        let (metrics, notices) = match self.persist(&slot)? {
-            Worked::Finished { metrics, notices } => (metrics, notices),
-            Worked::Failed(message) | Worked::Lost(message) => return Ok(Self::failed(slot, message)),
-            Worked::Killed => return Ok(Ending::Stopped),
+        let sources = match self.sources() {
+            Ok(sources) => sources,
+            Err(message) => return Ok(Self::failed(slot, message)),
         };
-        if let Some(message) = self.changed_source() {
-            return Ok(Self::failed(slot, message));
-        }
+        let worked = self.persist(&mut slot)?;
+        let changed = || self.changed_source(&sources);
+        let (metrics, files, notices) = match worked {
+            Worked::Killed => return Ok(Ending::Stopped),
+            Worked::Full(message) => {
+                slot.abandon();
+                return Err(RunError::Full { stage: self.declared.name.clone(), message });
+            }
+            // A file that changes while it is read may well seem to be malformed.
+            Worked::Failed(message) | Worked::Lost(message) => {
+                return Ok(Self::failed(slot, changed().unwrap_or(message)));
+            }
+            Worked::Finished { metrics, files, notices } => match changed() {
+                Some(message) => return Ok(Self::failed(slot, message)),
+                None => (metrics, files, notices),
+            },
+        };
         let seconds = clock.elapsed().as_secs_f64();
         let outcome = Outcome {
             material: self.task.material.clone(),
             produces: self.declared.stage.produces(),
+            files,
             metrics,
             notices,
             provenance: self.provenance(started, seconds),
@@ -239,10 +270,11 @@ impl Running<'_> {
             if self.known_intact(record) {
                 continue;
             }
-            let damage = self.shared.store.inspect(record)?;
-            for fault in damage.iter().filter(|fault| !fault.missing) {
-                self.shared.store.set_aside(fault.digest)?;
-                self.notice(format!("`{}` was corrupted in the cache; the stage that makes it runs again", fault.file));
+            let damage = self.shared.store.inspect(record);
+            for damage in damage.iter().filter(|damage| damage.fault != Fault::Missing) {
+                self.shared.store.set_aside(damage.digest)?;
+                let (file, fault) = (&damage.file, &damage.fault);
+                self.notice(format!("`{file}` was {fault} in the cache; the stage that makes it runs again"));
             }
             if damage.is_empty() {
                 let mut intact = self.shared.intact.lock().unwrap_or_else(PoisonError::into_inner);
@@ -260,12 +292,12 @@ impl Running<'_> {
     }
 
     /// Works until the stage is done, or has failed more often than it may be tried again. A training goes on from its checkpoint.
-    fn persist(&self, slot: &Slot) -> Result<Worked, RunError> {
+    fn persist(&self, slot: &mut Slot) -> Result<Worked, RunError> {
         let retries = self.declared.execution.retries;
         let mut attempt = 0;
         loop {
             match self.work(slot)? {
-                Worked::Lost(message) if attempt < retries => {
+                Worked::Lost(message) | Worked::Full(message) if attempt < retries => {
                     let pause = FIRST_PAUSE * 2_u32.saturating_pow(attempt.into()).min(LONGEST_PAUSE);
                     attempt += 1;
                     self.notice(format!(
@@ -276,6 +308,7 @@ impl Running<'_> {
                     while Instant::now() < until && !self.stopped() {
                         thread::sleep(LOOK);
                     }
+                    slot.begin_anew()?;
                 }
                 worked => return Ok(worked),
             }
@@ -334,14 +367,17 @@ impl Running<'_> {
                     notices.push(message.clone());
                     self.notice(message);
                 }
-                Heard::Message(Message::Finished { metrics }) => {
+                Heard::Message(Message::Finished { metrics, files }) => {
                     process.farewell();
-                    return Ok(Worked::Finished { metrics, notices });
+                    return Ok(Worked::Finished { metrics, files, notices });
                 }
                 Heard::Message(Message::Failed { message, kind }) => {
                     process.farewell();
-                    let passing = matches!(kind, Failure::Io | Failure::Device);
-                    return Ok(if passing { Worked::Lost(message) } else { Worked::Failed(message) });
+                    return Ok(match kind {
+                        Failure::Full => Worked::Full(message),
+                        Failure::Io | Failure::Device => Worked::Lost(message),
+                        Failure::Stage | Failure::Panic | Failure::Protocol => Worked::Failed(message),
+                    });
                 }
             }
         }
@@ -350,11 +386,7 @@ impl Running<'_> {
     fn job(&self, slot: &Slot) -> Result<Job, Box<dyn std::error::Error>> {
         let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
         for (role, _, record) in &self.task.inputs {
-            let file = |(name, output): (&String, &crate::store::Output)| {
-                (name.clone(), self.shared.store.object(output.digest))
-            };
-            let artifact = Artifact { kind: record.produces, files: record.outputs.iter().map(file).collect() };
-            inputs.entry((*role).to_owned()).or_default().push(artifact);
+            inputs.entry((*role).to_owned()).or_default().push(Artifact::of(record, self.shared.store));
         }
         let stage = &self.declared.stage;
         let trajectory = self.shared.store.trajectory(self.task.material.trajectory()?);
@@ -383,12 +415,30 @@ impl Running<'_> {
         given.min(Capacity::of_this_machine().memory)
     }
 
-    /// What to say if a source file is no longer the one that the key was made of.
-    fn changed_source(&self) -> Option<String> {
-        self.shared.pipeline.sources(self.declared).into_iter().find_map(|(field, path)| {
-            let expected = self.task.material.sources.get(&field);
-            let message = match Digest::of_file(&path) {
-                Ok(digest) if Some(&digest) == expected => return None,
+    /// Looks at the sources before a worker reads them. They must be those that the key was made of.
+    fn sources(&self) -> Result<Sources, String> {
+        let look = |(field, path): (String, PathBuf)| {
+            let message = match self.shared.store.source_with_stat(&path) {
+                Ok((digest, stat)) if self.task.material.sources.get(&field) == Some(&digest) => {
+                    return Ok((field, path, stat));
+                }
+                Ok(_) => "changed since the run was planned".to_owned(),
+                Err(error) => format!("cannot be read any more ({error})"),
+            };
+            Err(format!("the source file {} {message}: nothing is stored; run again", path.display()))
+        };
+        self.shared.pipeline.sources(self.declared).into_iter().map(look).collect()
+    }
+
+    /// Tells of a source file that is no longer as it was. One that was changed and changed back has the same content, and other times.
+    fn changed_source(&self, sources: &Sources) -> Option<String> {
+        sources.iter().find_map(|(field, path, before)| {
+            // Reading comes first: on a network file system it asks the server for the times, too.
+            let now = Digest::of_file(path).and_then(|digest| Ok((digest, Stat::of(path)?)));
+            let message = match now {
+                Ok((digest, now)) if Some(&digest) == self.task.material.sources.get(field) && now == *before => {
+                    return None;
+                }
                 Ok(_) => "changed while the stage read it".to_owned(),
                 Err(error) => format!("cannot be read any more ({error})"),
             };
@@ -409,5 +459,22 @@ impl Running<'_> {
             inputs: self.declared.input_names(),
             sources: self.declared.source_paths(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_on_the_thread_of_a_stage_is_reported_as_its_end() {
+        let (sender, reports) = channel();
+        thread::scope(|scope| {
+            scope.spawn(|| report_ending(3, &sender, || panic!("port 99999")));
+        });
+        let Ok(Report::Ended(3, Ok(Ending::Failed { message, .. }))) = reports.recv() else { panic!("no report") };
+        assert!(message.contains("port 99999") && message.contains("defect"), "{message}");
     }
 }

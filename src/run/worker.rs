@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Sender, channel},
     thread,
     time::{Duration, Instant},
@@ -16,7 +16,11 @@ use crate::{
     data::Scratch,
     rng::Streams,
     stage::{Context, Metrics, Progress, Stage},
-    train::{checkpoint::Checkpoints, history::Recorder},
+    store::is_full,
+    train::{
+        checkpoint::Checkpoints,
+        history::{History, Recorder},
+    },
 };
 
 /// Deep graphs of gradients are walked recursively.
@@ -87,12 +91,14 @@ impl<W: Write> Voice<W> {
 
 fn perform(line: &str, mut voice: Voice<impl Write>) -> WorkerEnd {
     let done = read_job(line).map_err(|message| (message, Failure::Protocol)).and_then(|(job, stage)| {
+        let out = job.out.clone();
         catch_unwind(AssertUnwindSafe(|| run_stage(job, &stage, &mut voice)))
             .unwrap_or_else(|panic| Err(said_in_panic(panic.as_ref())))
+            .map(|metrics| (metrics, declared(&stage, &out)))
     });
     match done {
-        Ok(metrics) => {
-            voice.say(&Message::Finished { metrics });
+        Ok((metrics, files)) => {
+            voice.say(&Message::Finished { metrics, files });
             WorkerEnd::Finished
         }
         Err((message, kind)) => {
@@ -149,10 +155,20 @@ fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<M
         progress: &mut progress,
     };
     let metrics = stage.run(&mut context).map_err(|error| {
-        let kind = if error.is_io() { Failure::Io } else { Failure::Stage };
+        let kind = match error.io_cause() {
+            Some(cause) if is_full(cause) => Failure::Full,
+            Some(_) => Failure::Io,
+            None => Failure::Stage,
+        };
         (error.to_string(), kind)
     })?;
     Ok(finite(metrics))
+}
+
+/// The files that a stage declares: those of its kind of artifact, and the curves of its training if there are any.
+fn declared(stage: &Stage, out: &Path) -> Vec<String> {
+    let curves = out.join(History::FILE).exists().then_some(History::FILE);
+    stage.produces().files().iter().copied().chain(curves).map(str::to_owned).collect()
 }
 
 /// JSON has no other numbers.
@@ -160,10 +176,15 @@ fn finite(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     values.into_iter().filter(|(_, value)| value.is_finite()).collect()
 }
 
+/// The text that a panic comes with.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a word")
+}
+
 /// What a panic says, and what has failed: libtorch has no other way to say that a GPU has.
 fn said_in_panic<'a>(panic: &'a (dyn Any + Send)) -> (String, Failure) {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let text = text.unwrap_or("without a word");
+    let text = panic_text(panic);
     let about_cuda = |line: &'a str| {
         let start = line.find("CUDA out of memory").or_else(|| line.find("CUDA error"))?;
         Some(line[start..].trim())
@@ -183,10 +204,7 @@ fn said_in_panic<'a>(panic: &'a (dyn Any + Send)) -> (String, Failure) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{self, PipeReader, PipeWriter},
-        path::Path,
-    };
+    use std::io::{self, PipeReader, PipeWriter};
 
     use serde_json::{Value, json};
 

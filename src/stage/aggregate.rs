@@ -62,6 +62,11 @@ struct Seeds<'a> {
     evaluations: &'a [Metrics],
 }
 
+impl Aggregate {
+    /// The file of the metrics of each seed.
+    pub const FILE: &'static str = "seeds.json";
+}
+
 impl StageKind for Aggregate {
     const VERSION: u32 = 1;
     const PRODUCES: ArtifactKind = ArtifactKind::Study;
@@ -127,7 +132,7 @@ impl StageKind for Aggregate {
         compare(&seeds, context, &mut metrics);
 
         first.save(&context.out)?;
-        let path = context.out.join("seeds.json");
+        let path = context.out.join(Self::FILE);
         let text = serde_json::to_vec(&Seeds { format: 1, evaluations: &seeds });
         let written = text.map_err(std::io::Error::from).and_then(|bytes| fs::write(&path, bytes));
         written.map_err(StageError::io(&path))?;
@@ -275,7 +280,7 @@ mod tests {
         if metrics.is_ok() {
             let kept = Evaluation::load(&out.join(Evaluation::FILE)).unwrap();
             assert_eq!(kept.observables[0].models[0][0], 1, "the histograms of the first");
-            assert!(fs::read_to_string(out.join("seeds.json")).unwrap().contains("\"evaluations\":[{"));
+            assert!(fs::read_to_string(out.join(Aggregate::FILE)).unwrap().contains("\"evaluations\":[{"));
         }
         (metrics, notices)
     }

@@ -29,7 +29,6 @@ use crate::{
 };
 
 /// The file of the artifact.
-const FILE: &str = "proposal.json";
 /// Version of the file.
 const FORMAT: u32 = 1;
 /// Latent vectors that the Gaussians are fitted to, and that the proposal is measured on.
@@ -153,6 +152,9 @@ impl StageKind for Invert {
 }
 
 impl Invert {
+    /// The file of the proposal.
+    pub const FILE: &'static str = "proposal.json";
+
     /// Trains the encoder.
     fn train(
         &self,
@@ -248,7 +250,7 @@ fn measure(
 
 /// Writes the artifact.
 fn save(proposal: &Proposal, folder: &Path) -> Result<(), StageError> {
-    let path = folder.join(FILE);
+    let path = folder.join(Invert::FILE);
     let file = ProposalFile { format: FORMAT, proposal: proposal.clone() };
     let json = serde_json::to_vec_pretty(&file).map_err(|error| StageError::Artifact(error.to_string()))?;
     std::fs::write(&path, json).map_err(StageError::io(&path))
@@ -256,7 +258,7 @@ fn save(proposal: &Proposal, folder: &Path) -> Result<(), StageError> {
 
 /// Reads a proposal artifact.
 pub(super) fn load(artifact: &Artifact) -> Result<Proposal, StageError> {
-    let path = artifact.file(FILE)?;
+    let path = artifact.file(Invert::FILE)?;
     let bytes = std::fs::read(path).map_err(StageError::io(path))?;
     let bad = |why: String| StageError::Artifact(format!("{}: {why}", path.display()));
     let file: ProposalFile = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     data::Scratch,
     device::DeviceName,
+    model::StoredModel,
+    report::Evaluation,
     rng::Streams,
     store::{Output, Record, Store},
     train::{checkpoint::Checkpoints, history::Recorder},
@@ -66,6 +68,17 @@ impl ArtifactKind {
             Self::Proposal => "a proposal of latent vectors",
             Self::Evaluation => "an evaluation",
             Self::Study => "a study of several seeds",
+        }
+    }
+
+    /// The files of such an artifact. One of a training also has its curves, [`History::FILE`](crate::train::history::History::FILE).
+    pub fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Dataset => &crate::data::Dataset::FILES,
+            Self::Model | Self::FrozenModel | Self::Candidate => &StoredModel::FILES,
+            Self::Proposal => &[invert::Invert::FILE],
+            Self::Evaluation => &[Evaluation::FILE, evaluate::Evaluate::METRICS_FILE],
+            Self::Study => &[Evaluation::FILE, aggregate::Aggregate::FILE],
         }
     }
 }
@@ -217,7 +230,7 @@ pub struct Context<'a> {
     pub streams: Streams,
     /// Where tensors live.
     pub device: DeviceName,
-    /// The folder that the stage writes its output files into; every file in it becomes part of the artifact.
+    /// The folder that the stage writes its output files into. Those that its [kind of artifact](ArtifactKind::files) names are stored.
     pub out: PathBuf,
     /// How much data it keeps in memory, and where the rest goes.
     pub scratch: Scratch,
@@ -282,16 +295,16 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// Whether a file could not be read or written.
-    pub fn is_io(&self) -> bool {
+    /// The error of the system, if a file could not be read or written.
+    pub fn io_cause(&self) -> Option<&std::io::Error> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = cause {
-            if error.is::<std::io::Error>() {
-                return true;
+            if let Some(io) = error.downcast_ref() {
+                return Some(io);
             }
             cause = error.source();
         }
-        false
+        None
     }
 
     /// Wraps an I/O error with its path.

@@ -10,14 +10,19 @@ use std::{
     time::Duration,
 };
 
-use super::{Entry, Store, StoreError, inventory, slot::OUT};
+use super::{
+    Entry, Store, StoreError, files,
+    holder::{self, Hold, Waiting},
+    inventory,
+    slot::OutFolder,
+};
 use crate::{digest::Digest, key::CacheKey};
 
 /// A file without a record may belong to one that is about to be written: younger ones stay.
 const GRACE: Duration = Duration::from_hours(1);
 
-/// A folder that a stage writes into is touched at the stage's end and maybe not before, and not every file system has the locks that
-/// tell whether the stage is still at work.
+/// A folder that a stage of another host writes into is touched at the stage's end and maybe not before, and not every file system has
+/// the locks that tell whether the stage is still at work.
 const ABANDONED: Duration = Duration::from_hours(7 * 24);
 
 /// What is to be kept.
@@ -56,14 +61,32 @@ struct Object {
 }
 
 impl Store {
-    /// Takes away what need not be kept; nothing if it is only `tried`. Runs that are going on lose nothing: those that plan wait.
-    pub fn collect(&self, keep: &Keep, tried: bool) -> Result<Collected, StoreError> {
+    /// Deletes what need not be kept; nothing if it is only `tried`. Runs that are going on lose nothing: those that plan are waited for, and
+    /// later ones wait. `None` if the collection is not to wait on.
+    pub fn collect(
+        &self,
+        keep: &Keep,
+        tried: bool,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Option<Collected>, StoreError> {
         // Held to the end. Where the file system has no locks, a run that loses a result makes it again.
-        let lock = self.open_lock();
-        let _held = lock.as_ref().map(std::fs::File::lock);
+        let mut lock = self.open_collection_lock();
+        let mut locked = false;
+        if let Some(lock) = &mut lock {
+            match holder::wait(lock, Hold::Alone, &|_| self.planning_run(), waiting) {
+                Ok(false) => return Ok(None),
+                held => locked = held.is_ok(),
+            }
+        }
+        self.collect_locked(keep, tried, locked).map(Some)
+    }
 
+    /// Does the work of a collection, which may hold its lock.
+    fn collect_locked(&self, keep: &Keep, tried: bool, locked: bool) -> Result<Collected, StoreError> {
         let entries = self.list()?;
         let mut objects = self.objects()?;
+        // No result is about to come whose object could be among those that lose their last one here.
+        let nobody_writes = locked && !self.is_anyone_at_work()?;
         for output in entries.iter().flat_map(|entry| entry.record.outputs.values()) {
             if let Some(object) = objects.get_mut(&output.digest) {
                 object.users += 1;
@@ -78,7 +101,7 @@ impl Store {
         let mut collected = Collected::default();
         for (&digest, object) in objects.iter().filter(|(_, object)| object.users == 0) {
             left -= object.size;
-            self.drop_object(digest, object, tried, &mut collected)?;
+            self.drop_object(digest, object, GRACE, tried, &mut collected)?;
         }
 
         let needed = self.needed(keep)?;
@@ -97,7 +120,8 @@ impl Store {
                 object.users -= 1;
                 if object.users == 0 {
                     left -= object.size;
-                    self.drop_object(output.digest, object, tried, &mut collected)?;
+                    let grace = if nobody_writes { Duration::ZERO } else { GRACE };
+                    self.drop_object(output.digest, object, grace, tried, &mut collected)?;
                 }
             }
             collected.removed.push(entry);
@@ -116,15 +140,22 @@ impl Store {
         Ok(collected)
     }
 
-    /// Takes away an object that no result names, unless it is too young.
+    /// Whether a run goes on, or a stage is at work.
+    fn is_anyone_at_work(&self) -> Result<bool, StoreError> {
+        let mut keys = inventory::children(&self.root.join("work"))?.into_iter().filter_map(|path| key_of(&path));
+        Ok(self.past_runs().iter().any(|run| run.alive) || keys.any(|key| self.is_locked(key)))
+    }
+
+    /// Deletes an object that no result names, unless it is too young.
     fn drop_object(
         &self,
         digest: Digest,
         object: &Object,
+        grace: Duration,
         tried: bool,
         collected: &mut Collected,
     ) -> Result<(), StoreError> {
-        if object.age < GRACE {
+        if object.age < grace {
             collected.young += object.size;
             return Ok(());
         }
@@ -134,12 +165,12 @@ impl Store {
 
     /// Takes a leftover away, unless it is the work of a stage that a run has just taken up.
     fn remove_leftover(&self, path: &Path) -> Result<bool, StoreError> {
-        let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-        let held = match key.filter(|&key| self.work_folder(key) == path).map(|key| self.lock(key)).transpose()? {
-            Some(Err(_)) => return Ok(false),
-            Some(Ok(lock)) => lock,
-            None => None,
-        };
+        let held =
+            match key_of(path).filter(|&key| self.work_folder(key) == path).map(|key| self.lock(key)).transpose()? {
+                Some(Err(_)) => return Ok(false),
+                Some(Ok(lock)) => lock,
+                None => None,
+            };
         remove_all(path)?;
         drop(held);
         Ok(true)
@@ -162,8 +193,10 @@ impl Store {
 
     fn objects(&self) -> Result<BTreeMap<Digest, Object>, StoreError> {
         let mut objects = BTreeMap::new();
-        for path in inventory::files_in(&self.root.join("objects"))? {
-            let (Some(digest), Ok(metadata)) = (inventory::object_name(&path), fs::metadata(&path)) else { continue };
+        for path in inventory::files_in(&self.root.join("objects"), &mut Err)? {
+            let (Some(digest), Ok(metadata)) = (inventory::object_name(&path), fs::symlink_metadata(&path)) else {
+                continue;
+            };
             objects.insert(digest, Object { size: metadata.len(), age: age_of(&path), users: 0 });
         }
         Ok(objects)
@@ -174,10 +207,13 @@ impl Store {
     fn leftovers(&self, within: Duration) -> Result<Vec<PathBuf>, StoreError> {
         let old = |path: &PathBuf, least: Duration| newest_in(path) >= least;
         let mut found = inventory::children(&self.tmp())?;
-        found.retain(|path| match stage_of(path) {
-            Some(key) => !self.is_locked(key) && old(path, ABANDONED),
+        found.retain(|path| match OutFolder::of(path) {
+            Some(folder) => !self.is_locked(folder.key) && (folder.is_dead() || old(path, ABANDONED)),
             None => old(path, GRACE),
         });
+        // Copies to another disk that were cut off, and objects set aside there.
+        let strays = inventory::files_in(&self.root.join("objects"), &mut Err)?.into_iter();
+        found.extend(strays.filter(|path| files::is_leftover(path) && old(path, GRACE)));
         found.extend(
             self.past_runs().into_iter().filter(|run| !run.alive && run.age >= within.max(GRACE)).map(|run| run.path),
         );
@@ -189,7 +225,7 @@ impl Store {
         let submissions = self.submission_folders()?.into_iter();
         found.extend(submissions.filter(|path| old(path, within.max(ABANDONED))));
         for folder in inventory::children(&self.root.join("work"))? {
-            let key = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<CacheKey>().ok());
+            let key = key_of(&folder);
             let done = key.is_some_and(|key| self.record(key).is_file());
             let least = if done { GRACE } else { within.max(GRACE) };
             if newest_in(&folder) >= least && key.is_some_and(|key| !self.is_locked(key)) {
@@ -217,14 +253,15 @@ fn age_of(path: &Path) -> Duration {
     modified.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default()
 }
 
-/// The key of the stage that writes into this folder of `tmp`, if it is such a one.
-fn stage_of(path: &Path) -> Option<CacheKey> {
-    path.file_name()?.to_str()?.strip_prefix(OUT)?.split('-').next()?.parse().ok()
+/// The key that a folder is named by.
+fn key_of(path: &Path) -> Option<CacheKey> {
+    path.file_name()?.to_str()?.parse().ok()
 }
 
 /// Time since a file, or anything in a folder, changed.
 pub(super) fn newest_in(path: &Path) -> Duration {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let entries = is_folder.then(|| fs::read_dir(path).ok()).flatten().into_iter().flatten().flatten();
     entries.map(|entry| newest_in(&entry.path())).fold(age_of(path), Duration::min)
 }
 

@@ -22,7 +22,7 @@ impl Store {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let path = folder.join(format!("{time:013}-{}.json", std::process::id()));
         let Ok(text) = sealed::seal(VERSION, &BTreeMap::from([("keys", keys)])) else { return };
-        let _ = files::ensure_folder(&folder).and_then(|()| self.put_note(&path, &text));
+        let _ = self.ensure_folder(&folder).and_then(|()| self.put_note(&path, &text));
         for old in inventory::children(&folder).unwrap_or_default().iter().rev().skip(KEPT) {
             let _ = fs::remove_file(old);
         }
@@ -32,7 +32,8 @@ impl Store {
     pub(crate) fn evicted(&self) -> BTreeSet<CacheKey> {
         let paths = inventory::children(&self.evicted_folder()).unwrap_or_default();
         let read = |path: PathBuf| -> Option<BTreeSet<CacheKey>> {
-            let mut memory: BTreeMap<String, BTreeSet<CacheKey>> = sealed::open(VERSION, &fs::read(path).ok()?)?;
+            let mut memory: BTreeMap<String, BTreeSet<CacheKey>> =
+                sealed::open(VERSION, &files::read_small(&path).ok()??)?;
             memory.remove("keys")
         };
         paths.into_iter().filter_map(read).flatten().collect()

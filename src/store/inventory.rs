@@ -10,7 +10,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Record, Store, StoreError, record};
+use super::{Fault, Record, Store, StoreError, files, record};
 use crate::{digest::Digest, key::CacheKey};
 
 /// A stored result.
@@ -24,11 +24,11 @@ pub struct Entry {
 
 /// An object that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct FaultyObject {
     /// The object's name.
     pub digest: Digest,
-    /// Whether it is gone altogether, or has other content.
-    pub missing: bool,
+    /// What is wrong with it.
+    pub fault: Fault,
     /// The results that name it: the key, the stage's name, and the file's name in the artifact.
     pub used_by: Vec<(CacheKey, String, String)>,
 }
@@ -40,18 +40,20 @@ pub struct Verification {
     pub objects: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Objects that are missing or corrupted.
-    pub faults: Vec<Fault>,
-    /// Record files that are torn, altered or of another version; they count as absent.
+    /// Objects that are missing, corrupted or unreadable.
+    pub faults: Vec<FaultyObject>,
+    /// Records that are torn, altered or no files, and folders of the store that cannot be read; they count as absent.
     pub unreadable: Vec<PathBuf>,
+    /// Files among records and objects that are neither, and records of other versions of this program. They do no harm.
+    pub strays: Vec<PathBuf>,
 }
 
 impl Store {
     /// All results, the newest first.
     pub fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
-        for path in files_in(&self.root.join("records"))? {
-            let Some(record) = read_record(&path)? else { continue };
+        for path in files_in(&self.root.join("records"), &mut Err)? {
+            let Ok(Some(record)) = read_record(&path) else { continue };
             let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
             let age = modified.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
             entries.push(Entry { record, age });
@@ -60,46 +62,78 @@ impl Store {
         Ok(entries)
     }
 
-    /// Reads every object and compares it with its name, also those that no record names.
-    pub fn verify(&self) -> Result<Verification, StoreError> {
-        let mut unreadable = Vec::new();
-        let mut objects: BTreeMap<Digest, Vec<(CacheKey, String, String)>> = BTreeMap::new();
-        for path in files_in(&self.root.join("objects"))? {
-            objects.extend(object_name(&path).map(|digest| (digest, Vec::new())));
-        }
-        for path in files_in(&self.root.join("records"))? {
-            let Some(record) = read_record(&path)? else {
-                unreadable.push(path);
-                continue;
+    /// Reads every object and compares it with its name, also those that no record names. What cannot be read is listed with the rest.
+    pub fn verify(&self) -> Verification {
+        let mut found = Verification::default();
+        let mut closed = Vec::new();
+        let mut list = |folder: &str| {
+            let mut note = |error: StoreError| {
+                if let StoreError::Io { path, .. } = error {
+                    closed.push(path);
+                }
+                Ok(())
             };
-            for (file, output) in record.outputs {
-                let user = (record.key, record.provenance.stage.clone(), file);
-                objects.entry(output.digest).or_default().push(user);
+            files_in(&self.root.join(folder), &mut note).unwrap_or_default()
+        };
+        let mut objects: BTreeMap<Digest, Vec<(CacheKey, String, String)>> = BTreeMap::new();
+        for path in list("objects") {
+            match object_name(&path) {
+                Some(digest) => drop(objects.insert(digest, Vec::new())),
+                None => found.strays.push(path),
             }
         }
-        let count = objects.len();
-        let read: Vec<(u64, Option<Fault>)> = objects
+        for path in list("records") {
+            match read_record(&path) {
+                Ok(Some(record)) => {
+                    for (file, output) in record.outputs {
+                        let user = (record.key, record.provenance.stage.clone(), file);
+                        objects.entry(output.digest).or_default().push(user);
+                    }
+                }
+                Ok(None) if record_name(&path).is_none() || record::is_of_another_version(&path) => {
+                    found.strays.push(path);
+                }
+                _ => found.unreadable.push(path),
+            }
+        }
+        found.unreadable.append(&mut closed);
+        found.objects = objects.len();
+        let read: Vec<(u64, Option<FaultyObject>)> = objects
             .into_par_iter()
             .map(|(digest, used_by)| {
-                let size = fs::metadata(self.object(digest)).map_or(0, |metadata| metadata.len());
-                Ok((size, self.fault(digest)?.map(|missing| Fault { digest, missing, used_by })))
+                let size = fs::symlink_metadata(self.object(digest)).map_or(0, |metadata| metadata.len());
+                (size, self.fault(digest).map(|fault| FaultyObject { digest, fault, used_by }))
             })
-            .collect::<Result<_, StoreError>>()?;
-        let bytes = read.iter().map(|(size, _)| size).sum();
-        let faults = read.into_iter().filter_map(|(_, fault)| fault).collect();
-        Ok(Verification { objects: count, bytes, faults, unreadable })
+            .collect();
+        found.bytes = read.iter().map(|(size, _)| size).sum();
+        found.faults = read.into_iter().filter_map(|(_, fault)| fault).collect();
+        found
+    }
+
+    /// Takes a record out of use that cannot be read, so that its stage runs again; it is kept in `tmp` for whoever wants to look.
+    pub fn set_record_aside(&self, path: &Path) -> Result<(), StoreError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.put_aside(path, &name)
     }
 }
 
+/// What to do about a folder that cannot be read: `Err` gives up, `Ok` goes on without.
+type Failed<'a> = dyn FnMut(StoreError) -> Result<(), StoreError> + 'a;
+
 /// The files in the folders of a folder, in order; none if the folder is not there.
-pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn files_in(folder: &Path, failed: &mut Failed<'_>) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = Vec::new();
-    for shard in children(folder)? {
-        files.extend(children(&shard)?);
+    for shard in children(folder).or_else(|error| failed(error).map(|()| Vec::new()))? {
+        if files::is_own_folder(&shard) {
+            files.extend(children(&shard).or_else(|error| failed(error).map(|()| Vec::new()))?);
+        } else {
+            files.push(shard);
+        }
     }
     Ok(files)
 }
 
+/// What lies in a folder, in order; nothing if the folder is not there.
 pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -119,10 +153,12 @@ pub(super) fn object_name(path: &Path) -> Option<Digest> {
     Digest::from_str(&format!("{shard}{rest}")).ok()
 }
 
+/// The key that the name of a record tells.
+fn record_name(path: &Path) -> Option<CacheKey> {
+    let (shard, name) = (path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?);
+    name.strip_suffix(".json").filter(|key| key.starts_with(shard))?.parse().ok()
+}
+
 fn read_record(path: &Path) -> Result<Option<Record>, StoreError> {
-    let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
-    match key.and_then(|key| key.parse().ok()) {
-        Some(key) => record::read(path, key),
-        None => Ok(None),
-    }
+    record_name(path).map_or(Ok(None), |key| record::read(path, key))
 }

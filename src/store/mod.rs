@@ -5,7 +5,7 @@
 //! work that would be done twice.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +14,8 @@ use crate::{digest::Digest, key::CacheKey};
 
 mod collect;
 mod evicted;
-mod files;
+pub(crate) mod files;
+mod holder;
 mod inventory;
 mod record;
 mod runs;
@@ -27,10 +28,12 @@ mod take_in;
 mod take_out;
 
 pub use collect::{Collected, Keep};
-pub use inventory::{Entry, Fault, Verification};
+pub use holder::{Holder, Waiting};
+pub use inventory::{Entry, FaultyObject, Verification};
 pub use record::{Output, Provenance, Record, artifact};
 pub use runs::{LoggedRun, RunLog};
-pub use slot::{Committed, Holder, Lookup, Mark, Outcome, Slot, Work};
+pub use slot::{Committed, Lookup, Mark, Outcome, Slot, Work};
+pub(crate) use sources::Stat;
 pub use submissions::{Job, JobEnd, JobOutcome, Submission, Submitted};
 pub use tags::Tag;
 pub use take_out::Copying;
@@ -66,15 +69,22 @@ impl StoreError {
     }
 }
 
-fn advice(error: &io::Error) -> &'static str {
+/// What to do about a full disk.
+pub(crate) const FULL: &str =
+    "free some space (`pgan-pipe cache gc`) or choose another cache with `--cache`; what is stored stays valid";
+
+/// Whether a disk, or what this user may write to it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn advice(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space (`pgan-pipe cache gc`) or choose another cache with `--cache`; what is stored stays valid"
-        }
+        _ if is_full(error) => format!("; {FULL}"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; choose a cache folder that you may write to with `--cache` or PGAN_CACHE"
+            "; choose a cache folder that you may write to with `--cache` or PGAN_CACHE".to_owned()
         }
-        _ => "",
+        _ => String::new(),
     }
 }
 
@@ -96,8 +106,39 @@ pub struct Damage {
     pub file: String,
     /// Its digest when it was stored.
     pub digest: Digest,
-    /// Whether the object is gone altogether, or has other content.
-    pub missing: bool,
+    /// What is wrong with the object.
+    pub fault: Fault,
+}
+
+/// A fault of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The object is gone.
+    Missing,
+    /// The object has other content than its name says, or is no file.
+    Corrupted,
+    /// The object cannot be read, for this reason of the system.
+    Unreadable(String),
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            _ if files::is_foreign(error) => Self::Corrupted,
+            _ => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::Corrupted => f.write_str("corrupted"),
+            Self::Unreadable(reason) => write!(f, "unreadable ({reason})"),
+        }
+    }
 }
 
 /// A store on disk.
@@ -154,53 +195,50 @@ impl Store {
         let mut damage = Vec::new();
         for (file, output) in &record.outputs {
             let path = self.object(output.digest);
-            match std::fs::metadata(&path) {
-                Ok(metadata) if metadata.is_file() && metadata.len() == output.size => {}
-                Ok(_) => damage.push(Damage { file: file.clone(), digest: output.digest, missing: false }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    damage.push(Damage { file: file.clone(), digest: output.digest, missing: true });
+            let fault = match std::fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_file() && metadata.len() == output.size => {
+                    files::widen(&path, &metadata);
+                    continue;
                 }
-                Err(error) => return Err(StoreError::io("read", &path)(error)),
-            }
+                Ok(_) => Fault::Corrupted,
+                Err(error) => Fault::of(&error),
+            };
+            damage.push(Damage { file: file.clone(), digest: output.digest, fault });
         }
         let record = Arc::new(record);
         Ok(if damage.is_empty() { Found::Complete(record) } else { Found::Damaged(record, damage) })
     }
 
     /// Reads the objects of a record in full and compares them with their digests.
-    pub fn inspect(&self, record: &Record) -> Result<Vec<Damage>, StoreError> {
-        let mut damage = Vec::new();
-        for (file, output) in &record.outputs {
-            if let Some(missing) = self.fault(output.digest)? {
-                damage.push(Damage { file: file.clone(), digest: output.digest, missing });
-            }
-        }
-        Ok(damage)
+    pub fn inspect(&self, record: &Record) -> Vec<Damage> {
+        let damage = |(file, output): (&String, &Output)| {
+            let fault = self.fault(output.digest)?;
+            Some(Damage { file: file.clone(), digest: output.digest, fault })
+        };
+        record.outputs.iter().filter_map(damage).collect()
     }
 
-    /// Takes a corrupted object out of use, so that its stage runs again; it is kept in `tmp` for whoever wants to look.
+    /// Takes an object that is not what it should be out of use, so that its stage runs again; it is kept in `tmp` for whoever wants to look.
     pub fn set_aside(&self, digest: Digest) -> Result<(), StoreError> {
-        let object = self.object(digest);
-        files::ensure_folder(&self.tmp())?;
-        match std::fs::rename(&object, self.tmp().join(format!("corrupt-{digest}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("set aside", &object)(error)),
-            _ => Ok(()),
-        }
+        self.put_aside(&self.object(digest), &digest.to_string())
     }
 
     /// Whether the object is there and what its name says, by reading all of it.
-    pub fn is_intact(&self, digest: Digest) -> Result<bool, StoreError> {
-        Ok(self.fault(digest)?.is_none())
+    pub fn is_intact(&self, digest: Digest) -> bool {
+        self.fault(digest).is_none()
     }
 
-    /// `None` if the object is what its name says; otherwise whether it is missing (or else corrupted).
-    fn fault(&self, digest: Digest) -> Result<Option<bool>, StoreError> {
+    /// Reads an object in full, and returns what is wrong with it.
+    fn fault(&self, digest: Digest) -> Option<Fault> {
         let path = self.object(digest);
-        match Digest::of_file(&path) {
-            Ok(found) if found == digest => Ok(None),
-            Ok(_) => Ok(Some(false)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(true)),
-            Err(error) => Err(StoreError::io("read", &path)(error)),
+        let read = files::open(&path).and_then(|file| {
+            files::widen(&path, &file.metadata()?);
+            Digest::of_open_file(&file)
+        });
+        match read {
+            Ok(found) if found == digest => None,
+            Ok(_) => Some(Fault::Corrupted),
+            Err(error) => Some(Fault::of(&error)),
         }
     }
 }

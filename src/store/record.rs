@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, sealed};
+use super::{StoreError, files, sealed};
 use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
@@ -111,9 +110,15 @@ impl Record {
 pub(super) fn read(path: &Path, key: CacheKey) -> Result<Option<Record>, StoreError> {
     match read_file(path) {
         Ok(record) => Ok(record.filter(|record| record.key == key)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || files::is_foreign(&error) => Ok(None),
         Err(error) => Err(StoreError::io("read", path)(error)),
     }
+}
+
+/// Whether a record was written by another version of this program.
+pub(super) fn is_of_another_version(path: &Path) -> bool {
+    let text = files::read_small(path).ok().flatten().unwrap_or_default();
+    sealed::version(&text).is_some_and(|version| version != Record::VERSION)
 }
 
 /// Nearly all records fit.
@@ -121,13 +126,13 @@ const USUAL: usize = 8192;
 
 /// Reads a record by one call of the system where that suffices: a run of many cached stages does little else.
 fn read_file(path: &Path) -> io::Result<Option<Record>> {
-    let mut file = File::open(path)?;
+    let mut file = files::open(path)?;
     let mut text = vec![0; USUAL];
     let read = file.read(&mut text)?;
     text.truncate(read);
     if let Some(record) = Record::from_text(&text) {
         return Ok(Some(record));
     }
-    file.read_to_end(&mut text)?;
+    file.take(files::MAX_SMALL).read_to_end(&mut text)?;
     Ok(Record::from_text(&text))
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions, TryLockError},
-    io::Write,
+    io::{Read, Write},
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,7 +14,10 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Store, files};
+use super::{
+    Holder, Store, files,
+    holder::{self, Hold, Waiting},
+};
 use crate::key::CacheKey;
 
 /// Older logs go, so that runs in a loop do not fill the disk.
@@ -102,21 +105,29 @@ pub(super) struct PastRun {
 }
 
 impl Store {
-    /// Begins the log of a run. The head is its first line.
-    pub fn begin_run(&self, head: &impl Serialize) -> RunLog {
-        let planning = self.open_lock().filter(|lock| lock.lock_shared().is_ok());
+    /// Begins the log of a run, after a collection that is going on. The head is its first line; its `process` and `host` tell others whom
+    /// they wait for. `None` if the run is not to wait on.
+    pub fn begin_run(&self, head: &impl Serialize, waiting: &mut Waiting<'_>) -> Option<RunLog> {
+        let mut planning = None;
+        if let Some(mut lock) = self.open_collection_lock() {
+            match holder::wait(&mut lock, Hold::Shared, &Holder::named_in, waiting) {
+                Ok(true) => planning = Some(lock),
+                Ok(false) => return None,
+                // Without locks, a run that loses a result to a collection makes it again.
+                Err(_) => {}
+            }
+        }
         let mut log = RunLog { file: self.create_log(), planning };
         log.write(head);
-        log
+        Some(log)
     }
 
     fn create_log(&self) -> Option<File> {
         let folder = self.runs();
-        files::ensure_folder(&folder).ok()?;
-        let mut old: Vec<PathBuf> = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path()).collect();
-        old.sort_unstable();
+        self.ensure_folder(&folder).ok()?;
         // That of a run that is going on stays, however many have come and gone since it began.
-        for path in old.iter().rev().skip(KEPT).filter(|path| !File::open(path).is_ok_and(|file| is_alive(&file))) {
+        let is_over = |path: &&PathBuf| files::open(path).is_ok_and(|file| !is_alive(&file));
+        for path in self.log_files().iter().rev().skip(KEPT).filter(is_over) {
             let _ = fs::remove_file(path);
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -132,9 +143,33 @@ impl Store {
     }
 
     /// The file whose lock keeps collections and the planning of runs apart; `None` where there can be none.
-    pub(super) fn open_lock(&self) -> Option<File> {
-        files::ensure_folder(&self.root).ok()?;
-        OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("collection.lock")).ok()
+    pub(super) fn open_collection_lock(&self) -> Option<File> {
+        self.ensure_folder(&self.root).ok()?;
+        files::open_lock(&self.root.join("collection.lock")).ok()
+    }
+
+    /// A run that is planning.
+    pub(super) fn planning_run(&self) -> Holder {
+        let alive = self.log_files().into_iter().rev().filter_map(|path| {
+            let file = files::open(&path).ok()?;
+            if is_alive(&file) { read_text(file) } else { None }
+        });
+        let head = |text: String| {
+            let head: Value = serde_json::from_str(text.lines().next()?).ok()?;
+            let planned = text.lines().any(|line| line.contains("\"run_planned\""));
+            let pid = u32::try_from(head["process"].as_u64()?).ok().filter(|_| !planned)?;
+            Some(Holder { pid, host: head["host"].as_str()?.to_owned() })
+        };
+        alive.filter_map(head).next().unwrap_or_else(Holder::unknown)
+    }
+
+    /// The logs of all runs, the oldest first.
+    fn log_files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut paths: Vec<PathBuf> =
+            entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+        paths.sort_unstable();
+        paths
     }
 
     pub(super) fn runs(&self) -> PathBuf {
@@ -143,31 +178,25 @@ impl Store {
 
     /// The runs that have left a log and came to at least one stage, the newest first.
     pub fn logged_runs(&self) -> Vec<LoggedRun> {
-        let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut paths: Vec<PathBuf> =
-            entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
-        paths.sort_unstable_by(|one, other| other.cmp(one));
         let read = |path: PathBuf| {
-            let alive = is_alive(&File::open(&path).ok()?);
-            let run = LoggedRun::read(path.file_stem()?.to_str()?.to_owned(), alive, &fs::read_to_string(&path).ok()?);
+            let file = files::open(&path).ok()?;
+            let alive = is_alive(&file);
+            let run = LoggedRun::read(path.file_stem()?.to_str()?.to_owned(), alive, &read_text(file)?);
             (!run.stages.is_empty() || !run.failed.is_empty()).then_some(run)
         };
-        paths.into_iter().filter_map(read).collect()
+        self.log_files().into_iter().rev().filter_map(read).collect()
     }
 
     /// All runs that have left a log, the oldest first.
     pub(super) fn past_runs(&self) -> Vec<PastRun> {
-        let entries = fs::read_dir(self.runs()).into_iter().flatten().flatten();
         let read = |path: PathBuf| {
-            let file = File::open(&path).ok()?;
+            let file = files::open(&path).ok()?;
             let alive = is_alive(&file);
             let modified = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
-            let text = fs::read_to_string(&path).ok()?;
+            let text = read_text(file)?;
             Some(PastRun { path, age: modified.elapsed().unwrap_or_default(), alive, keys: keys_in(&text) })
         };
-        let mut runs: Vec<PastRun> = entries.filter_map(|entry| read(entry.path())).collect();
-        runs.sort_by(|a, b| a.path.cmp(&b.path));
-        runs
+        self.log_files().into_iter().filter_map(read).collect()
     }
 }
 
@@ -185,6 +214,13 @@ impl RunLog {
         self.write(&Planned { event: "run_planned", needs });
         self.planning = None;
     }
+}
+
+/// The text of a log, as much of it as any run writes.
+fn read_text(log: File) -> Option<String> {
+    let mut bytes = Vec::new();
+    log.take(files::MAX_SMALL).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Whether the run of this log is going on.

@@ -26,6 +26,12 @@ pub(crate) fn open<T: DeserializeOwned>(version: u32, text: &[u8]) -> Option<T> 
     if Digest::of(&body) == check { serde_json::from_slice(&body).ok() } else { None }
 }
 
+/// The version that a sealed file tells; it may be altered all the same.
+pub(crate) fn version(text: &[u8]) -> Option<u32> {
+    let digits = text.strip_prefix(b"{\"version\":")?.split(|&byte| byte == b',').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 fn head(version: u32) -> Vec<u8> {
     format!("{{\"version\":{version},\"check\":\"").into_bytes()
 }

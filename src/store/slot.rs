@@ -2,25 +2,25 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
-    os::unix::fs::MetadataExt,
+    fs::{self, File, Permissions, TryLockError},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::{io::Errno, process::Pid};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
-use super::{Found, Provenance, Record, Store, StoreError, files};
+use super::{Found, Holder, Output, Provenance, Record, Store, StoreError, files, inventory};
 use crate::{
     key::{CacheKey, KeyMaterial},
     stage::{ArtifactKind, Metrics},
 };
 
-/// What the name of the folder that a stage writes into begins with; its key follows.
-pub(super) const OUT: &str = "out-";
+/// What the name of the folder that a stage writes into begins with. Its key follows, a word for the host, and the process.
+const OUT: &str = "out-";
 /// The folder of a key's checkpoints, in its work folder.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -33,36 +33,6 @@ pub enum Lookup {
     Miss(Slot),
     /// Another run is at work on it; look again later.
     Busy(Holder),
-}
-
-/// Who is at work on a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// The process.
-    pub pid: u32,
-    /// The machine that it runs on.
-    pub host: String,
-}
-
-impl Holder {
-    fn this_process() -> Self {
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| fs::read_to_string("/etc/hostname"));
-        let host = host.map_or_else(|_| "an unnamed host".to_owned(), |name| name.trim().to_owned());
-        Self { pid: std::process::id(), host }
-    }
-
-    fn unknown() -> Self {
-        Self { pid: 0, host: "an unknown host".to_owned() }
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pid {
-            0 => write!(f, "a process on {}", self.host),
-            pid => write!(f, "process {pid} on {}", self.host),
-        }
-    }
 }
 
 /// How far a stage has come.
@@ -92,6 +62,8 @@ pub struct Outcome {
     pub material: KeyMaterial,
     /// What the stage makes.
     pub produces: ArtifactKind,
+    /// The names of its files. Nothing else that lies in its folder is stored.
+    pub files: Vec<String>,
     /// Its metrics, all finite.
     pub metrics: Metrics,
     /// What it told the user.
@@ -155,12 +127,12 @@ impl Store {
         let folder = self.work_folder(key);
         let mark = read_json(&folder.join("progress.json"));
         let path = folder.join("lock");
-        let held = match File::open(&path) {
+        let held = match files::open(&path) {
             Ok(mut file) => match file.try_lock_shared() {
-                Err(TryLockError::WouldBlock) => Some(holder_in(&mut file)),
+                Err(TryLockError::WouldBlock) => Some(Holder::named_in(&mut file)),
                 _ => None,
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound || files::is_foreign(&error) => None,
             Err(error) => return Err(StoreError::io("read", &path)(error)),
         };
         Ok(match (held, mark) {
@@ -172,17 +144,40 @@ impl Store {
 
     /// Whether a run is at work on a key.
     pub(super) fn is_locked(&self, key: CacheKey) -> bool {
-        let opened = File::open(self.work_folder(key).join("lock"));
+        let opened = files::open(&self.work_folder(key).join("lock"));
         opened.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     pub(super) fn slot(&self, key: CacheKey, lock: Option<File>, replaces: bool) -> Result<Slot, StoreError> {
+        if lock.is_some() {
+            self.remove_dead_outputs(key)?;
+        }
+        let (work, out) = (self.work_folder(key), self.new_out(key)?);
+        files::clear_foreign_folder(&work.join(CHECKPOINTS)).map_err(StoreError::io("remove", &work))?;
+        Ok(Slot { store: self.clone(), key, work, out, replaces, _lock: lock })
+    }
+
+    /// Makes the folder that a stage writes into. It is a new one each time: where locks do not work, two runs do not write into each
+    /// other's files, and nothing of one attempt is there in the next.
+    pub(super) fn new_out(&self, key: CacheKey) -> Result<TempDir, StoreError> {
         let tmp = self.tmp();
-        files::ensure_folder(&tmp)?;
-        // A folder of its own, so that where locks do not work two runs do not write into each other's files.
-        let out = TempDir::with_prefix_in(format!("{OUT}{key}-"), &tmp)
-            .map_err(StoreError::io("create a folder in", &tmp))?;
-        Ok(Slot { store: self.clone(), key, work: self.work_folder(key), out, replaces, _lock: lock })
+        self.ensure_folder(&tmp)?;
+        tempfile::Builder::new()
+            .prefix(&format!("{OUT}{key}-{}-{}-", Holder::this_process().host_word(), std::process::id()))
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(&tmp)
+            .map_err(StoreError::io("create a folder in", &tmp))
+    }
+
+    /// Removes what killed runs of this host have written for a key whose lock this process holds.
+    fn remove_dead_outputs(&self, key: CacheKey) -> Result<(), StoreError> {
+        for path in inventory::children(&self.tmp())? {
+            if OutFolder::of(&path).is_some_and(|folder| folder.key == key && folder.is_dead()) {
+                // Of another user, perhaps: it stays until that one or a collection removes it.
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lock of a key, or says who has it. `Ok(None)`: the file system has no locks, go on without.
@@ -190,9 +185,8 @@ impl Store {
         let folder = self.work_folder(key);
         let path = folder.join("lock");
         loop {
-            files::ensure_folder(&folder)?;
-            let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-            let mut file = match opened {
+            self.ensure_folder(&folder)?;
+            let mut file = match files::open_lock(&path) {
                 Ok(file) => file,
                 // A run that has just finished took the folder away.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -200,14 +194,12 @@ impl Store {
             };
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(Err(holder_in(&mut file))),
+                Err(TryLockError::WouldBlock) => return Ok(Err(Holder::named_in(&mut file))),
                 Err(TryLockError::Error(error)) if no_locks(&error) => return Ok(Ok(None)),
                 Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
             }
             if is_same_file(&file, &path) {
-                let holder = serde_json::to_vec(&Holder::this_process()).unwrap_or_default();
-                let written = file.set_len(0).and_then(|()| file.write_all(&holder));
-                written.map_err(StoreError::io("write", &path))?;
+                Holder::sign(&mut file).map_err(StoreError::io("write", &path))?;
                 return Ok(Ok(Some(file)));
             }
         }
@@ -216,6 +208,9 @@ impl Store {
     /// Takes away what a finished stage no longer needs, the lock last. Another run may be looking: nothing here must succeed.
     fn clear_work(&self, key: CacheKey) {
         let folder = self.work_folder(key);
+        if !files::is_own_folder(&folder) {
+            return;
+        }
         let _ = fs::remove_dir_all(folder.join(CHECKPOINTS));
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if entry.file_name() != "lock" {
@@ -232,21 +227,37 @@ fn no_locks(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(37)
 }
 
+/// A folder of `tmp` that a stage writes into, by its name.
+pub(super) struct OutFolder {
+    pub(super) key: CacheKey,
+    host: String,
+    pid: Option<Pid>,
+}
+
+impl OutFolder {
+    /// `None` if this is no such folder.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let mut words = path.file_name()?.to_str()?.strip_prefix(OUT)?.split('-');
+        let (key, host) = (words.next()?.parse().ok()?, words.next().unwrap_or_default().to_owned());
+        Some(Self { key, host, pid: words.next().and_then(|pid| Pid::from_raw(pid.parse().ok()?)) })
+    }
+
+    /// Whether it belongs to a process of this host that is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        let is_gone = |pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH);
+        self.host == Holder::this_process().host_word() && self.pid.is_some_and(is_gone)
+    }
+}
+
 fn is_same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
+    match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(theirs)) => (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
         _ => false,
     }
 }
 
-fn holder_in(file: &mut File) -> Holder {
-    let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
-    read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_else(Holder::unknown)
-}
-
 fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&files::read_small(path).ok()??).ok()
 }
 
 impl Slot {
@@ -260,6 +271,12 @@ impl Slot {
         self.out.path()
     }
 
+    /// Begins another attempt, in an empty folder.
+    pub fn begin_anew(&mut self) -> Result<(), StoreError> {
+        self.out = self.store.new_out(self.key)?;
+        Ok(())
+    }
+
     /// Where the log of the stage belongs.
     pub fn log(&self) -> PathBuf {
         self.work.join("log")
@@ -268,7 +285,7 @@ impl Slot {
     /// Makes the log, empty.
     pub fn create_log(&self) -> Result<File, StoreError> {
         let path = self.log();
-        File::create(&path).map_err(StoreError::io("create", &path))
+        files::create(&path).map_err(StoreError::io("create", &path))
     }
 
     /// Where the checkpoints of the stage belong.
@@ -277,7 +294,7 @@ impl Slot {
     }
 
     /// Takes away what an earlier run left to go on from.
-    pub fn start_anew(&self) -> Result<(), StoreError> {
+    pub fn forget_checkpoints(&self) -> Result<(), StoreError> {
         let path = self.checkpoints();
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(error)),
@@ -308,7 +325,7 @@ impl Slot {
         let _ = fs::remove_file(self.work.join("progress.json"));
     }
 
-    /// Stores the files in [`out`](Self::out) and, last of all, the record that names them.
+    /// Stores the files that the outcome names, which lie in [`out`](Self::out), and, last of all, the record that names them.
     pub fn commit(self, outcome: Outcome) -> Result<Committed, StoreError> {
         let not_storable = |reason: String| StoreError::NotStorable { path: self.out().to_owned(), reason };
         if let Some((name, value)) = outcome.metrics.iter().find(|(_, value)| !value.is_finite()) {
@@ -318,7 +335,7 @@ impl Slot {
             key: self.key,
             material: outcome.material,
             produces: outcome.produces,
-            outputs: self.put_outputs()?,
+            outputs: self.put_outputs(&outcome.files)?,
             metrics: outcome.metrics,
             notices: outcome.notices,
             provenance: outcome.provenance,
@@ -341,16 +358,18 @@ impl Slot {
         Ok(Committed { record, differed })
     }
 
-    fn put_outputs(&self) -> Result<BTreeMap<String, super::Output>, StoreError> {
-        let folder = self.out();
+    fn put_outputs(&self, names: &[String]) -> Result<BTreeMap<String, Output>, StoreError> {
         let mut outputs = BTreeMap::new();
-        for entry in fs::read_dir(folder).map_err(StoreError::io("read", folder))? {
-            let entry = entry.map_err(StoreError::io("read", folder))?;
-            let name = entry.file_name().into_string().map_err(|_| StoreError::NotStorable {
-                path: entry.path(),
-                reason: "its name is not UTF-8".to_owned(),
-            })?;
-            outputs.insert(name, self.store.put_file(&entry.path())?);
+        for name in names {
+            let path = self.out().join(name);
+            let not_storable = |reason: &str| StoreError::NotStorable { path: path.clone(), reason: reason.to_owned() };
+            if Path::new(name).file_name() != Some(name.as_ref()) {
+                return Err(not_storable("the name of a file must not lead elsewhere"));
+            }
+            if path.symlink_metadata().is_err() {
+                return Err(not_storable("the stage has not written it"));
+            }
+            outputs.insert(name.clone(), self.store.put_file(&path)?);
         }
         Ok(outputs)
     }

@@ -19,9 +19,10 @@ use crate::digest::Digest;
 /// Coarser than the clock of any file system in use (FAT: two seconds).
 const REST: Duration = Duration::from_secs(2);
 
-/// What tells that a file is the same as before, short of reading it.
+/// The state of a file as the file system tells it. A file that has it as before was not written to since, unless it was not
+/// [at rest](Stat::at_rest) then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
+pub(crate) struct Stat {
     size: u64,
     mtime_ns: i64,
     ctime_ns: i64,
@@ -30,7 +31,8 @@ struct Stat {
 }
 
 impl Stat {
-    fn of(path: &Path) -> io::Result<Self> {
+    /// The state of a regular file, or of the one that a link leads to.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a file"));
@@ -69,15 +71,20 @@ fn now_ns() -> i64 {
 impl Store {
     /// The digest of a source file, from memory if the file has not changed since.
     pub fn source(&self, path: &Path) -> io::Result<Digest> {
+        Ok(self.source_with_stat(path)?.0)
+    }
+
+    /// The digest of a source file, and the state that the file had before it was read.
+    pub(crate) fn source_with_stat(&self, path: &Path) -> io::Result<(Digest, Stat)> {
         self.source_at(path, now_ns())
     }
 
-    fn source_at(&self, path: &Path, now_ns: i64) -> io::Result<Digest> {
+    fn source_at(&self, path: &Path, now_ns: i64) -> io::Result<(Digest, Stat)> {
         let before = Stat::of(path)?;
         let note = self.note(path);
-        let memory = fs::read(&note).ok().and_then(|text| sealed::open::<Memory>(VERSION, &text));
+        let memory = files::read_small(&note).ok().flatten().and_then(|text| sealed::open::<Memory>(VERSION, &text));
         if let Some(memory) = memory.filter(|memory| memory.stat == before && memory.path == path.to_string_lossy()) {
-            return Ok(memory.digest);
+            return Ok((memory.digest, before));
         }
         let digest = Digest::of_file(path)?;
         if before.at_rest(now_ns) && Stat::of(path)? == before {
@@ -85,12 +92,12 @@ impl Store {
             // A memory that cannot be kept costs time, nothing else.
             let _ = sealed::seal(VERSION, &memory).map(|text| self.remember(&note, &text));
         }
-        Ok(digest)
+        Ok((digest, before))
     }
 
     fn remember(&self, note: &Path, text: &[u8]) {
         let folder = note.parent().unwrap_or(&self.root);
-        let _ = files::ensure_folder(folder).and_then(|()| self.put_note(note, text));
+        let _ = self.ensure_folder(folder).and_then(|()| self.put_note(note, text));
     }
 
     fn note(&self, path: &Path) -> PathBuf {
@@ -123,7 +130,7 @@ mod tests {
     #[test]
     fn an_unchanged_file_is_not_read_again() {
         let (_folder, store, file) = setup();
-        assert_eq!(store.source_at(&file, now_ns() + LATER).unwrap(), Digest::of(b"a\n1\n"));
+        assert_eq!(store.source_at(&file, now_ns() + LATER).unwrap().0, Digest::of(b"a\n1\n"));
         let planted = plant(&store, &file);
         assert_eq!(store.source(&file).unwrap(), planted);
     }
@@ -163,6 +170,6 @@ mod tests {
         let (folder, _, file) = setup();
         fs::write(folder.path().join("blocked"), "").unwrap();
         let store = Store::at(&folder.path().join("blocked"));
-        assert_eq!(store.source_at(&file, now_ns() + LATER).unwrap(), Digest::of(b"a\n1\n"));
+        assert_eq!(store.source_at(&file, now_ns() + LATER).unwrap().0, Digest::of(b"a\n1\n"));
     }
 }

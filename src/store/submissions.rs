@@ -13,7 +13,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Output, Store, StoreError, collect::newest_in, files, inventory, sealed};
+use super::{
+    Holder, Output, Store, StoreError,
+    collect::newest_in,
+    files,
+    holder::{self, Hold, Waiting},
+    inventory, sealed,
+};
 use crate::{device::DeviceName, digest::Digest, key::CacheKey};
 
 /// The version of the files that this program writes and reads.
@@ -111,32 +117,29 @@ pub struct Submitted {
 }
 
 impl Store {
-    /// Keeps others from submitting to this store, for as long as the file is open. `None` on a file system without locks.
-    pub fn lock_submissions(&self) -> Result<Option<File>, StoreError> {
+    /// Keeps others from submitting to this store, for as long as the file is open. `None` on a file system without locks, or if this
+    /// process is not to wait on.
+    pub fn lock_submissions(&self, waiting: &mut Waiting<'_>) -> Result<Option<File>, StoreError> {
         let folder = self.submissions_folder();
-        files::ensure_folder(&folder)?;
+        self.ensure_folder(&folder)?;
         let path = folder.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(StoreError::io("lock", &path))?;
-        Ok(file.lock().is_ok().then_some(file))
+        let mut file = files::open_lock(&path).map_err(StoreError::io("lock", &path))?;
+        let held = holder::wait(&mut file, Hold::Alone, &Holder::named_in, waiting);
+        Ok(held.is_ok().then_some(file))
     }
 
     /// A name for a submission that no other has, with its folder.
     pub fn new_submission(&self, time: jiff::Timestamp) -> Result<String, StoreError> {
         let folder = self.submissions_folder();
-        files::ensure_folder(&folder)?;
+        self.ensure_folder(&folder)?;
         let stem = time.strftime("%Y%m%d-%H%M%S").to_string();
         for nth in 1.. {
             let id = if nth == 1 { stem.clone() } else { format!("{stem}-{nth}") };
             let path = folder.join(&id);
             match fs::create_dir(&path) {
                 Ok(()) => {
-                    files::ensure_folder(&path.join("ends"))?;
-                    files::ensure_folder(&path.join("logs"))?;
+                    self.ensure_folder(&path.join("ends"))?;
+                    self.ensure_folder(&path.join("logs"))?;
                     return Ok(id);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -158,8 +161,8 @@ impl Store {
     pub(crate) fn adopt_submission(&self, id: &str, text: &[u8]) -> Result<Option<Submission>, StoreError> {
         let submission = sealed::open(VERSION, text).filter(|submission: &Submission| submission.id == id);
         if submission.is_some() {
-            files::ensure_folder(&self.submission_folder(id).join("ends"))?;
-            files::ensure_folder(&self.submission_folder(id).join("logs"))?;
+            self.ensure_folder(&self.submission_folder(id).join("ends"))?;
+            self.ensure_folder(&self.submission_folder(id).join("logs"))?;
             self.put_text(&self.submission_file(id), text)?;
         }
         Ok(submission)
@@ -176,22 +179,16 @@ impl Store {
         let mut line = serde_json::to_vec(job)
             .map_err(|error| StoreError::NotStorable { path: path.clone(), reason: error.to_string() })?;
         line.push(b'\n');
-        let written = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_all()));
+        let written = files::open_with(&path, OpenOptions::new().create(true).append(true))
+            .and_then(|mut file| file.write_all(&line).and_then(|()| files::sync(&file)));
         written.map_err(StoreError::io("write", &path))
     }
 
     /// A submission by its name; `None` if there is none, or one that is torn, altered or of another version.
     pub fn submission(&self, id: &str) -> Result<Option<Submission>, StoreError> {
         let path = self.submission_file(id);
-        match fs::read(&path) {
-            Ok(text) => Ok(sealed::open(VERSION, &text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read", &path)(error)),
-        }
+        let text = files::read_small(&path).map_err(StoreError::io("read", &path))?;
+        Ok(text.and_then(|text| sealed::open(VERSION, &text)))
     }
 
     /// All submissions that can be read, the oldest first.
@@ -228,7 +225,7 @@ impl Store {
 
     /// How a job ended, if it has said so.
     pub fn end_of(&self, submission: &str, recipe: Digest) -> Option<JobEnd> {
-        serde_json::from_slice(&fs::read(self.end_file(submission, recipe)).ok()?).ok()
+        serde_json::from_slice(&files::read_small(&self.end_file(submission, recipe)).ok()??).ok()
     }
 
     /// What the jobs of submissions need that may still be under way, those that left a sign within this time: results, and objects that
@@ -288,7 +285,7 @@ impl Store {
 
 /// The jobs in a list; a torn line is none.
 fn jobs_in(path: &Path) -> Vec<Job> {
-    let text = fs::read(path).unwrap_or_default();
+    let text = files::read_small(path).ok().flatten().unwrap_or_default();
     text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 

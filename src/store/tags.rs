@@ -41,7 +41,6 @@ impl Store {
             return Err(not_storable(format!("`{}` cannot name a tag", tag.name)));
         }
         let text = sealed::seal(VERSION, tag).map_err(|error| not_storable(error.to_string()))?;
-        files::ensure_folder(&self.tags_folder())?;
         self.put_text(&path, &text)
     }
 
@@ -55,16 +54,21 @@ impl Store {
         }
     }
 
-    /// All tags by name. One that cannot be read is an error: what it keeps is not known.
+    /// All tags by name. One that cannot be read is an error: what it keeps is not known. What has not the name of a tag, or is no
+    /// regular file, is none.
     pub fn tags(&self) -> Result<Vec<Tag>, StoreError> {
         let read = |path: PathBuf| {
-            let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
-            sealed::open(VERSION, &text).ok_or_else(|| {
+            let text = files::read_small(&path).map_err(StoreError::io("read", &path))?;
+            text.and_then(|text| sealed::open(VERSION, &text)).ok_or_else(|| {
                 let reason = "it is torn, altered or of another version; tag anew, or delete the tag";
                 StoreError::io("read", &path)(io::Error::new(io::ErrorKind::InvalidData, reason))
             })
         };
-        inventory::children(&self.tags_folder())?.into_iter().map(read).collect()
+        let is_tag = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+            name.is_some_and(Tag::is_name) && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+        };
+        inventory::children(&self.tags_folder())?.into_iter().filter(is_tag).map(read).collect()
     }
 
     fn tags_folder(&self) -> PathBuf {

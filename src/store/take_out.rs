@@ -42,7 +42,7 @@ impl Store {
 
     /// Links an object to a place outside, or copies it where that cannot be. What is there already stays.
     pub(crate) fn take_out_object(&self, digest: Digest, to: &Path) -> Result<(), StoreError> {
-        files::ensure_folder(to.parent().unwrap_or(Path::new("/")))?;
+        self.ensure_folder(to.parent().unwrap_or(Path::new("/")))?;
         match place(&self.object(digest), to, Copying::Link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("write", to)(error)),
             _ => Ok(()),
@@ -55,7 +55,7 @@ fn place(object: &Path, new: &Path, copying: Copying) -> io::Result<()> {
         return Ok(());
     }
     // Into a new file, which has not the object's read-only mode; the kernel copies, by reference where it can.
-    io::copy(&mut File::open(object)?, &mut File::create_new(new)?)?;
+    io::copy(&mut files::open(object)?, &mut File::create_new(new)?)?;
     Ok(())
 }
 

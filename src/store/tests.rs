@@ -1,6 +1,13 @@
 //! Faults and races of the store: after any of them, a lookup gives what was stored, or a miss.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, sync::Barrier, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    sync::Barrier,
+    thread,
+    time::Duration,
+};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -24,6 +31,7 @@ pub(super) fn outcome(steps: u64) -> Outcome {
     Outcome {
         material: material(steps),
         produces: ArtifactKind::Model,
+        files: vec!["model.json".to_owned(), "weights.safetensors".to_owned()],
         metrics: BTreeMap::from([("loss".to_owned(), 0.1 + steps as f64)]),
         notices: vec!["a notice".to_owned()],
         provenance: Provenance {
@@ -99,7 +107,7 @@ fn what_is_committed_is_hit_with_all_its_fields() {
 fn a_store_that_is_only_read_creates_nothing() {
     let (folder, store) = store();
     assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
-    assert!(store.list().unwrap().is_empty() && store.verify().unwrap().objects == 0);
+    assert!(store.list().unwrap().is_empty() && store.verify().objects == 0);
     assert_eq!(store.work(key(1)).unwrap(), Work::Idle);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -139,7 +147,7 @@ fn a_run_that_dies_between_its_objects_and_its_record_leaves_a_miss() {
     fs::remove_file(store.record(key(1))).unwrap();
     assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
     assert_eq!(put(&store, 1, "m").outputs, record.outputs);
-    assert!(store.verify().unwrap().faults.is_empty());
+    assert!(store.verify().faults.is_empty());
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn an_altered_digit_in_a_record_is_a_miss() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"loss\":1.1", "\"loss\":1.2")).unwrap();
     assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
-    assert_eq!(store.verify().unwrap().unreadable, [path]);
+    assert_eq!(store.verify().unreadable, [path]);
 }
 
 #[test]
@@ -190,10 +198,10 @@ fn an_object_that_is_gone_or_of_another_size_is_noticed_by_a_lookup() {
         let (_folder, store) = store();
         let record = put(&store, 1, "m");
         let digest = tamper(&store, &record, "model.json", |bytes| bytes.resize(size, b'x'));
-        let corrupted = Damage { file: "model.json".to_owned(), digest, missing: false };
+        let corrupted = Damage { file: "model.json".to_owned(), digest, fault: Fault::Corrupted };
         assert!(matches!(store.find(key(1)).unwrap(), Found::Damaged(_, damage) if damage == [corrupted]));
         fs::remove_file(store.object(digest)).unwrap();
-        let gone = Damage { file: "model.json".to_owned(), digest, missing: true };
+        let gone = Damage { file: "model.json".to_owned(), digest, fault: Fault::Missing };
         assert!(matches!(store.find(key(1)).unwrap(), Found::Damaged(_, damage) if damage == [gone]));
         assert_eq!(put(&store, 1, "m").outputs, record.outputs);
     }
@@ -204,15 +212,15 @@ fn a_flipped_bit_is_found_by_verify_and_mended_by_a_rerun() {
     let (_folder, store) = store();
     let record = put(&store, 1, "m");
     let digest = tamper(&store, &record, "model.json", |bytes| bytes[0] ^= 1);
-    let faults = store.verify().unwrap().faults;
+    let faults = store.verify().faults;
     let used_by = vec![(key(1), "base".to_owned(), "model.json".to_owned())];
-    assert_eq!(faults, [Fault { digest, missing: false, used_by }]);
-    assert_eq!(store.inspect(&record).unwrap().len(), 1);
+    assert_eq!(faults, [FaultyObject { digest, fault: Fault::Corrupted, used_by }]);
+    assert_eq!(store.inspect(&record).len(), 1);
 
     store.set_aside(digest).unwrap();
     assert!(store.root().join(format!("tmp/corrupt-{digest}")).exists());
     put(&store, 1, "m");
-    assert!(store.verify().unwrap().faults.is_empty());
+    assert!(store.verify().faults.is_empty());
 }
 
 #[test]
@@ -221,7 +229,7 @@ fn storing_the_same_bytes_again_mends_a_rotten_object() {
     let record = put(&store, 1, "m");
     tamper(&store, &record, "model.json", |bytes| bytes[0] ^= 1);
     put(&store, 2, "m");
-    assert!(store.verify().unwrap().faults.is_empty());
+    assert!(store.verify().faults.is_empty());
 }
 
 #[test]
@@ -272,7 +280,7 @@ fn threads_that_race_for_a_key_leave_one_record_and_never_an_error() {
     });
     assert!(records.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(store.list().unwrap().len(), 1);
-    assert!(store.verify().unwrap().faults.is_empty());
+    assert!(store.verify().faults.is_empty());
 }
 
 #[test]
@@ -290,7 +298,7 @@ fn writers_that_no_lock_keeps_apart_store_one_intact_result() {
         }
     });
     assert!(matches!(store.find(key(1)).unwrap(), Found::Complete(_)));
-    assert!(store.verify().unwrap().faults.is_empty());
+    assert!(store.verify().faults.is_empty());
 }
 
 #[test]
@@ -316,15 +324,39 @@ fn a_claimed_key_is_replaced() {
 }
 
 #[test]
-fn folders_and_links_are_refused_as_outputs() {
+fn folders_links_and_names_that_lead_elsewhere_are_refused_as_outputs() {
+    let (_folder, store) = store();
+    for name in ["folder", "link", "absent", "../other", ""] {
+        let slot = miss(&store, 1);
+        fs::create_dir(slot.out().join("folder")).unwrap();
+        symlink("/etc/hostname", slot.out().join("link")).unwrap();
+        fs::write(slot.out().with_file_name("other"), "x").unwrap();
+        let outcome = Outcome { files: vec![name.to_owned()], ..outcome(1) };
+        assert!(matches!(slot.commit(outcome), Err(StoreError::NotStorable { .. })), "{name}");
+        assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+    }
+}
+
+#[test]
+fn files_that_a_stage_does_not_declare_are_not_stored() {
     let (_folder, store) = store();
     let slot = miss(&store, 1);
-    fs::create_dir(slot.out().join("folder")).unwrap();
-    assert!(matches!(slot.commit(outcome(1)), Err(StoreError::NotStorable { .. })));
-    let slot = miss(&store, 1);
-    std::os::unix::fs::symlink("/etc/hostname", slot.out().join("link")).unwrap();
-    assert!(matches!(slot.commit(outcome(1)), Err(StoreError::NotStorable { .. })));
-    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+    fill(&slot, "m");
+    fs::write(slot.out().join(".tmpA1b2C3"), "left by a library").unwrap();
+    let record = slot.commit(outcome(1)).unwrap().record;
+    assert_eq!(record.outputs.keys().collect::<Vec<_>>(), ["model.json", "weights.safetensors"]);
+    assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
+}
+
+#[test]
+fn another_attempt_begins_in_an_empty_folder() {
+    let (_folder, store) = store();
+    let mut slot = miss(&store, 1);
+    fill(&slot, "half written");
+    let first = slot.out().to_owned();
+    slot.begin_anew().unwrap();
+    assert!(!first.exists());
+    assert_eq!(fs::read_dir(slot.out()).unwrap().count(), 0);
 }
 
 #[test]
@@ -362,4 +394,233 @@ fn results_are_listed_with_their_size() {
     let entries = store.list().unwrap();
     assert_eq!(entries.len(), 2);
     assert!(entries.iter().all(|entry| entry.record.size() == 1 + 8 && entry.age < Duration::from_mins(10)));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o777
+}
+
+#[test]
+fn objects_may_be_read_by_all_who_may_read_what_their_maker_makes_however_they_were_made() {
+    let (folder, store) = store();
+    let plain = folder.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    let readable = mode(&plain) & 0o444;
+    for born in [0o600, 0o644, 0o400, 0o755] {
+        let slot = miss(&store, 1);
+        fill(&slot, "m");
+        fs::set_permissions(slot.out().join("model.json"), fs::Permissions::from_mode(born)).unwrap();
+        let record = slot.commit(outcome(1)).unwrap().record;
+        assert_eq!(mode(&store.object(record.outputs["model.json"].digest)), readable, "born as {born:o}");
+        fs::remove_dir_all(store.root()).unwrap();
+    }
+    let copied = store.take_in_copy(&plain).unwrap();
+    let bytes = Digest::of(b"bytes");
+    assert!(store.take_in_bytes(b"bytes", bytes).unwrap());
+    assert_eq!([copied.digest, bytes].map(|digest| mode(&store.object(digest))), [readable; 2]);
+}
+
+#[test]
+fn an_object_of_an_older_store_is_widened_when_its_owner_meets_it_and_never_narrowed() {
+    let (_folder, store) = store();
+    let record = put(&store, 1, "m");
+    let object = store.object(record.outputs["model.json"].digest);
+    let readable = mode(&object);
+    let set = |mode| fs::set_permissions(&object, fs::Permissions::from_mode(mode)).unwrap();
+    let meetings: [&dyn Fn(); 3] = [
+        &|| assert!(matches!(store.find(key(1)).unwrap(), Found::Complete(_))),
+        &|| assert!(store.inspect(&record).is_empty()),
+        &|| assert!(store.verify().faults.is_empty()),
+    ];
+    for meet in meetings {
+        set(0o400);
+        meet();
+        assert_eq!(mode(&object), readable);
+        set(0o777);
+        meet();
+        assert_eq!(mode(&object), 0o777);
+    }
+    // The same content, made anew, is there for everyone for whom it was.
+    set(0o444);
+    put(&store, 2, "m");
+    assert_eq!(mode(&object), 0o444);
+}
+
+/// Puts things that are no regular files into a place, one after the other.
+fn each_special_file(path: &Path, elsewhere: &Path, mut see: impl FnMut(&str)) {
+    let clear = || {
+        let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+    };
+    let make: [(&str, &dyn Fn()); 6] = [
+        ("a pipe", &|| rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap()),
+        ("a socket", &|| {
+            // The path of a socket must be short when it is made.
+            let short = elsewhere.with_file_name("socket");
+            drop(std::os::unix::net::UnixListener::bind(&short).unwrap());
+            fs::rename(short, path).unwrap();
+        }),
+        ("a link to nothing", &|| symlink("nowhere", path).unwrap()),
+        ("a link to itself", &|| symlink(path, path).unwrap()),
+        ("a link to a file of others", &|| symlink(elsewhere, path).unwrap()),
+        ("a folder", &|| {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("inside"), "x").unwrap();
+        }),
+    ];
+    for (what, make) in make {
+        clear();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        make();
+        see(what);
+    }
+    clear();
+}
+
+#[test]
+fn special_files_in_the_place_of_the_stores_own_are_no_obstacle_and_lead_nowhere() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let (store, elsewhere) = (Store::at(&folder.path().join("c")), folder.path().join("mine"));
+    fs::write(&elsewhere, "mine").unwrap();
+    let record = put(&store, 1, "m");
+    let digest = record.outputs["model.json"].digest;
+    let mended = |what: &str| {
+        assert_eq!(put(&store, 1, "m").outputs, record.outputs, "{what}");
+        assert!(store.verify().faults.is_empty(), "{what}");
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"mine", "{what}");
+    };
+    each_special_file(&store.object(digest), &elsewhere, |what| {
+        assert!(matches!(store.find(key(1)).unwrap(), Found::Damaged(..)), "{what}");
+        assert_eq!(store.verify().faults.len(), 1, "{what}");
+        assert_eq!(store.inspect(&record)[0].fault, Fault::Corrupted, "{what}");
+        mended(what);
+    });
+    each_special_file(&store.record(key(1)), &elsewhere, |what| {
+        assert!(matches!(store.find(key(1)).unwrap(), Found::Absent), "{what}");
+        assert_eq!((store.list().unwrap().len(), store.verify().unreadable.len()), (0, 1), "{what}");
+        mended(what);
+    });
+    let work = store.work_folder(key(1));
+    each_special_file(&work.join("lock"), &elsewhere, |what| {
+        let _ = fs::remove_file(store.record(key(1)));
+        assert_eq!(store.work(key(1)).unwrap(), Work::Idle, "{what}");
+        mended(what);
+    });
+    each_special_file(&work.join("log"), &elsewhere, |what| {
+        let _ = fs::remove_file(store.record(key(1)));
+        let slot = miss(&store, 1);
+        std::io::Write::write_all(&mut slot.create_log().unwrap(), b"said").unwrap();
+        assert_eq!(fs::read(slot.log()).unwrap(), b"said", "{what}");
+        drop(slot);
+        mended(what);
+    });
+    for name in [
+        "progress.json",
+        "../../tags/name.json",
+        "../../runs/0-1-0.jsonl",
+        "../../evicted/0.json",
+        "../../collection.lock",
+    ] {
+        each_special_file(&work.join(name), &elsewhere, |what| {
+            let what = format!("{what} as {name}");
+            let _ = fs::remove_file(store.record(key(1)));
+            assert_eq!(store.work(key(1)).unwrap(), Work::Idle, "{what}");
+            assert!(store.tags().unwrap().is_empty() && store.logged_runs().is_empty() && store.evicted().is_empty());
+            drop(store.begin_run(&json!({}), &mut |_| panic!("{what}: nobody is there to wait for")));
+            store.collect(&Keep { used_within: Duration::MAX, ..Keep::default() }, false, &mut |_| true).unwrap();
+            mended(&what);
+            fs::create_dir_all(&work).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_work_folder_does_not_lead_a_run_to_files_of_others() {
+    let (folder, store) = store();
+    let mine = folder.path().join("mine");
+    for name in ["work", "checkpoints"] {
+        fs::create_dir_all(mine.join("checkpoints")).unwrap();
+        for file in ["log", "lock", "notes", "checkpoints/gan.part"] {
+            fs::write(mine.join(file), "mine").unwrap();
+        }
+        let work = store.work_folder(key(1));
+        fs::create_dir_all(work.parent().unwrap()).unwrap();
+        if name == "work" {
+            symlink(&mine, &work).unwrap();
+        } else {
+            fs::create_dir(&work).unwrap();
+            symlink(&mine, work.join("checkpoints")).unwrap();
+        }
+        let slot = miss(&store, 1);
+        drop(slot.create_log().unwrap());
+        assert!(!slot.checkpoints().exists(), "{name}");
+        fill(&slot, "m");
+        slot.commit(outcome(1)).unwrap();
+        for file in ["log", "lock", "notes", "checkpoints/gan.part"] {
+            assert_eq!(fs::read(mine.join(file)).unwrap(), b"mine", "{file}");
+        }
+        fs::remove_dir_all(store.root()).unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_is_larger_than_any_is_not_read() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    let path = store.record(key(1));
+    fs::File::options().write(true).open(&path).unwrap().set_len(3 << 30).unwrap();
+    assert!(matches!(store.find(key(1)).unwrap(), Found::Absent));
+    assert_eq!(store.verify().unreadable, [path]);
+}
+
+#[test]
+fn what_killed_runs_have_written_goes_with_the_next_run_of_the_key() {
+    let (_folder, store) = store();
+    let here = Holder::this_process().host_word();
+    // No process has a number above the system's limit of 2^22.
+    let left = |name: String| {
+        let folder = store.tmp().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("events.safetensors"), "half").unwrap();
+        folder
+    };
+    let same = left(format!("out-{}-{here}-4194305-x", key(1)));
+    let at_work = left(format!("out-{}-{here}-{}-x", key(1), std::process::id()));
+    let elsewhere = left(format!("out-{}-abcdef01-4194305-x", key(1)));
+    let other = left(format!("out-{}-{here}-4194305-x", key(2)));
+    let slot = miss(&store, 1);
+    assert!(!same.exists() && slot.out().is_dir());
+    assert!(
+        at_work.exists() && elsewhere.exists() && other.exists(),
+        "where locks do not reach, somebody may be at work"
+    );
+    let collected = store.collect(&Keep::default(), false, &mut |_| true).unwrap().unwrap();
+    assert_eq!((collected.leftovers, collected.freed, other.exists()), (1, 4, false));
+}
+
+#[test]
+fn strays_among_the_stores_files_are_passed_over() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    for path in
+        ["records/.DS_Store", "records/ab/notes.txt", "objects/x", "objects/ab/core", "tags/readme", "tags/.x.json.swp"]
+    {
+        let path = store.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "stray").unwrap();
+    }
+    let found = store.verify();
+    assert!(found.faults.is_empty() && found.unreadable.is_empty());
+    assert_eq!((found.strays.len(), store.tags().unwrap().len(), store.list().unwrap().len()), (4, 0, 1));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_set_aside_and_made_anew() {
+    let (_folder, store) = store();
+    put(&store, 1, "m");
+    let path = store.record(key(1));
+    fs::write(&path, "torn").unwrap();
+    assert_eq!(store.verify().unreadable, [path.clone()]);
+    store.set_record_aside(&path).unwrap();
+    assert!(store.verify().unreadable.is_empty());
+    put(&store, 1, "m");
 }

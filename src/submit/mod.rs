@@ -14,7 +14,7 @@ use crate::{
     plan::PlanError,
     remote::RemoteError,
     run::RunError,
-    store::{Job, StoreError},
+    store::{Holder, Job, StoreError},
 };
 
 mod apart;
@@ -46,6 +46,8 @@ pub use standing::{Standing, Tracked, track};
 pub enum Event {
     /// The stage's result is in the store, under this key.
     Cached(String, CacheKey),
+    /// Another process submits to the same cache and is waited for.
+    Waiting(Holder),
     /// A job for the stage is queued.
     Submitted(Job),
     /// A job for the stage was queued or running already.

@@ -109,7 +109,13 @@ pub fn submit(
     for path in [&options.program, &options.worker, store.root(), &*pipeline.absolute_path()] {
         path.to_str().ok_or_else(|| SubmitError::NotText(path.to_owned()))?;
     }
-    let _lock = store.lock_submissions()?;
+    let mut told = false;
+    let _lock = store.lock_submissions(&mut |holder| {
+        if !std::mem::replace(&mut told, true) {
+            on_event(&Event::Waiting(holder.clone()));
+        }
+        true
+    })?;
     // What ends between these two lines is found stored by the second.
     let mut in_flight = in_flight(store, options)?;
     let plan = plan(pipeline, store, options, depot.as_ref())?;

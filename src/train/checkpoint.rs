@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use super::{
     archive::{Archive, ArchiveError, Contents, State},
     history::{Curves, Recorder},
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, store::files};
 
 const EXTENSION: &str = "safetensors";
 /// The newest checkpoints of a loop that are kept: the one before the last stands by.
@@ -80,10 +80,11 @@ impl Checkpoints {
     /// The newest good checkpoint of a loop that is not beyond these steps, with its own step.
     fn latest(&self, name: &str, steps: u64) -> Option<(u64, PathBuf, Contents)> {
         let folders = [&self.folder, &self.trajectory].into_iter().flatten();
-        let mut found: Vec<Named> = folders.flat_map(|folder| files(folder, name)).collect();
+        let mut found: Vec<Named> = folders.flat_map(|folder| named_in(folder, name)).collect();
         found.sort_by_key(|file| std::cmp::Reverse(file.step));
         found.into_iter().filter(|file| file.step <= steps).find_map(|file| {
-            let bytes = fs::read(&file.path).ok()?;
+            let mut bytes = Vec::new();
+            files::open(&file.path).ok()?.read_to_end(&mut bytes).ok()?;
             (Digest::of(&bytes) == file.digest).then_some(())?;
             Some((file.step, file.path, Contents::from_bytes(&bytes).ok()?))
         })
@@ -95,15 +96,18 @@ impl Checkpoints {
 
     fn write(folder: &Path, name: &str, step: u64, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
-        // Always the same name beside: what a killed run leaves is written over.
+        if [Some(folder), folder.parent()].into_iter().flatten().any(|folder| !files::is_own_folder(folder)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a link is in the place of its folder"));
+        }
+        // Always the same name beside: what a killed run leaves is replaced.
         let part = folder.join(format!("{name}.part"));
-        let mut file = fs::File::create(&part)?;
+        let mut file = files::create(&part)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        files::sync(&file)?;
         let path = folder.join(format!("{name}-{step:012}-{}.{EXTENSION}", Digest::of(bytes)));
         fs::rename(&part, &path)?;
-        fs::File::open(folder)?.sync_all()?;
-        for old in files(folder, name).into_iter().skip(KEPT) {
+        files::sync_folder(folder)?;
+        for old in named_in(folder, name).into_iter().skip(KEPT) {
             // Another run of the same stage may have taken it away.
             let _ = fs::remove_file(old.path);
         }
@@ -119,7 +123,7 @@ struct Named {
 }
 
 /// The checkpoints of a loop, the newest first.
-fn files(folder: &Path, name: &str) -> Vec<Named> {
+fn named_in(folder: &Path, name: &str) -> Vec<Named> {
     let named = |path: PathBuf| {
         let stem = path.file_name()?.to_str()?.strip_suffix(EXTENSION)?.strip_suffix('.')?;
         let (step, digest) = stem.strip_prefix(name)?.strip_prefix('-')?.split_once('-')?;
@@ -242,7 +246,7 @@ mod tests {
             }
             session.keep("ab", 9, &mut 9.0);
         });
-        let found = files(folder.path(), "a");
+        let found = named_in(folder.path(), "a");
         assert_eq!(found.iter().map(|file| file.step).collect::<Vec<_>>(), [5, 4]);
         assert_eq!(resumed(folder.path()), (5, 5.0));
         // Torn by a power cut, then gone.
@@ -257,7 +261,7 @@ mod tests {
     fn every_single_byte_that_is_wrong_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         session(folder.path(), |session| session.keep("a", 3, &mut 0.5));
-        let path = files(folder.path(), "a").remove(0).path;
+        let path = named_in(folder.path(), "a").remove(0).path;
         let bytes = fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();

@@ -35,7 +35,7 @@ here=$(dirname "$0")
 read -r job
 field() { printf '%s' "$job" | grep -o "\"$1\":\"\{0,1\}[^\",}]*" | head -n 1 | sed 's/^[^:]*:"\{0,1\}//'; }
 out=$(field out) kind=$(field kind) steps=$(field steps)
-finish() { printf '%s' "$1" > "$out/model.json"; echo '{"says":"finished","metrics":{"models[0].ks":0.5}}'; exit 0; }
+finish() { printf '%s' "$1" > "$out/model.json"; echo '{"says":"finished","metrics":{"models[0].ks":0.5},"files":["model.json"]}'; exit 0; }
 echo "$kind" >> "$here/ran"
 . "$here/behaviour"
 "#;

@@ -2,12 +2,14 @@
 
 use std::{
     fs,
+    process::Command,
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use pgan_pipe::{
+    device::DeviceName,
     plan::{Plan, PlanError, Reason, StageState},
     run::{Capacity, Event, RunError, RunOptions, run},
     store::{Found, Lookup, Mark, Work},
@@ -60,8 +62,35 @@ fn a_stage_that_takes_longer_than_it_may_is_ended() {
 }
 
 #[test]
-fn a_stage_that_leaves_a_folder_fails_alone() {
-    let bench = Bench::new(&format!(r#"[ "$kind" = freeze ] && mkdir "$out/folder"; {HONEST}"#));
+fn what_a_killed_attempt_has_written_is_no_part_of_the_next_ones_result() {
+    let yaml = YAML.replace("file: events.csv", "file: events.csv, retries: 3");
+    let bench = Bench::new(&format!(
+        r#"[ -e "$here/died" ] || {{ touch "$here/died"; echo half > "$out/.tmpA1b2C3"; echo half > "$out/model.json"; kill -9 $$; }}
+ls -A "$out" > "$here/found"; {HONEST}"#
+    ));
+    let (summary, _) = bench.run(&yaml);
+    assert_eq!(summary.ran.len(), 5);
+    assert_eq!(fs::read_to_string(bench.path("found")).unwrap(), "", "an attempt starts in an empty folder");
+    let honest = Bench::new(HONEST);
+    honest.run(YAML);
+    for stage in ["events", "base", "evaluation"] {
+        let (one, other) = (bench.record(&yaml, stage), honest.record(YAML, stage));
+        assert_eq!((one.key, one.outputs), (other.key, other.outputs), "{stage}");
+    }
+}
+
+#[test]
+fn files_that_the_worker_does_not_declare_are_not_stored() {
+    let bench = Bench::new(&format!(r#"echo x > "$out/.tmpA1b2C3"; mkdir "$out/scratch"; {HONEST}"#));
+    assert_eq!(bench.run(YAML).0.ran.len(), 5);
+    assert_eq!(bench.record(YAML, "base").outputs.keys().collect::<Vec<_>>(), ["model.json"]);
+}
+
+#[test]
+fn a_stage_that_declares_what_is_no_file_fails_alone() {
+    let bench = Bench::new(&format!(
+        r#"[ "$kind" = freeze ] && {{ mkdir "$out/model.json"; echo '{{"says":"finished","metrics":{{}},"files":["model.json"]}}'; exit 0; }}; {HONEST}"#
+    ));
     let (summary, events) = bench.run_with(YAML, &RunOptions { keep_going: true, ..bench.options() });
     assert_eq!((summary.failed, summary.ran.len()), (vec!["frozen".to_owned()], 3));
     assert!(failures(&events)[0].1.contains("plain files only"), "{events:#?}");
@@ -98,7 +127,7 @@ fn a_corrupted_input_is_noticed_set_aside_and_made_again() {
     let rerun =
         |event: &Event| matches!(event, Event::StageStarted { stage, why, .. } if stage == "base" && *why == corrupted);
     assert!(events.iter().any(rerun), "{events:#?}");
-    assert!(bench.store.verify().unwrap().faults.is_empty());
+    assert!(bench.store.verify().faults.is_empty());
 }
 
 #[test]
@@ -109,7 +138,7 @@ fn an_object_of_another_size_is_made_again_without_being_asked() {
     fs::remove_file(&object).unwrap();
     fs::write(&object, "").unwrap();
     assert_eq!(bench.run(YAML).0.ran, ["evaluation"]);
-    assert!(bench.store.verify().unwrap().faults.is_empty());
+    assert!(bench.store.verify().faults.is_empty());
 }
 
 #[test]
@@ -119,6 +148,127 @@ fn a_source_that_changes_while_it_is_read_is_not_committed() {
     assert_eq!(summary.failed, ["events"]);
     assert!(failures(&events)[0].1.contains("changed while the stage read it"), "{events:#?}");
     assert!(bench.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_source_that_is_changed_and_changed_back_while_it_is_read_is_not_committed() {
+    // With the times of modification put back as well, as careful tools do.
+    let bench = Bench::new(&format!(
+        r#"[ "$kind" = dataset ] && {{ cp -p "$here/events.csv" "$here/a"; echo 11 >> "$here/events.csv"; cp "$here/events.csv" "$out/model.json"
+cat "$here/a" > "$here/events.csv"; touch -r "$here/a" "$here/events.csv"
+echo '{{"says":"finished","metrics":{{}},"files":["model.json"]}}'; exit 0; }}; {HONEST}"#
+    ));
+    let (summary, events) = bench.run(YAML);
+    assert_eq!(summary.failed, ["events"]);
+    assert!(failures(&events)[0].1.contains("changed while the stage read it"), "{events:#?}");
+    assert!(bench.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_source_that_is_replaced_and_put_back_while_it_is_read_is_not_committed() {
+    let bench = Bench::new(&format!(
+        r#"[ "$kind" = dataset ] && {{ mv "$here/events.csv" "$here/a"; echo x > "$here/events.csv"; mv "$here/a" "$here/events.csv"; }}; {HONEST}"#
+    ));
+    assert_eq!(bench.run(YAML).0.failed, ["events"]);
+    assert!(bench.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_source_that_changes_between_the_plan_and_its_stage_is_not_read() {
+    let yaml = "
+name: study
+stages:
+  first: { kind: dataset, file: events.csv }
+  second: { kind: dataset, file: other.csv }
+";
+    let bench = Bench::new(&format!(r#"echo 11 >> "$here/other.csv"; {HONEST}"#));
+    fs::write(bench.path("other.csv"), "y\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n").unwrap();
+    let (summary, events) =
+        bench.run_with(yaml, &RunOptions { capacity: Capacity { jobs: 1, ..CAPACITY }, ..bench.options() });
+    assert_eq!((&*summary.ran, &*summary.failed), (&["first".to_owned()][..], &["second".to_owned()][..]));
+    assert!(failures(&events)[0].1.contains("changed since the run was planned"), "{events:#?}");
+    assert_eq!(bench.worked().len(), 1);
+}
+
+#[test]
+fn a_failure_to_read_a_source_that_changes_is_told_as_such() {
+    let bench = Bench::new(
+        r#"echo x >> "$here/events.csv"; echo '{"says":"failed","message":"events.csv: line 198377 is torn","kind":"stage"}'; exit 1"#,
+    );
+    let (_, events) = bench.run(YAML);
+    let message = failures(&events)[0].1;
+    assert!(message.contains("changed while the stage read it") && !message.contains("198377"), "{message}");
+}
+
+#[test]
+fn a_worker_that_cannot_write_for_the_disk_is_full_ends_the_run_with_advice() {
+    let yaml = YAML.replace("file: events.csv", "file: events.csv, retries: 1");
+    let bench = Bench::new(
+        r#"echo '{"says":"failed","message":"out/x: No space left on device (os error 28)","kind":"full"}'; exit 1"#,
+    );
+    let error = bench.try_run(&yaml, &bench.options()).0.unwrap_err();
+    assert!(matches!(&error, RunError::Full { stage, .. } if stage == "events"), "{error:?}");
+    assert!(error.to_string().contains("cache gc"), "{error}");
+    assert_eq!(bench.worked().len(), 2, "there may be room in a moment");
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_made_again() {
+    let bench = Bench::new(HONEST);
+    bench.run(YAML);
+    let object = bench.store.object(bench.record(YAML, "base").outputs["model.json"].digest);
+    let in_its_place: [&dyn Fn(); 3] =
+        [&|| fs::create_dir(&object).unwrap(), &|| std::os::unix::fs::symlink(&object, &object).unwrap(), &|| {
+            assert!(Command::new("mkfifo").arg(&object).status().unwrap().success())
+        }];
+    for put in in_its_place {
+        fs::remove_file(&object).unwrap();
+        put();
+        let options = RunOptions { force: vec!["frozen".to_owned()], ..bench.options() };
+        assert_eq!(bench.run_with(YAML, &options).0.ran, ["base", "frozen"]);
+        assert!(bench.store.verify().faults.is_empty());
+    }
+}
+
+#[test]
+fn a_run_that_waits_for_a_collection_says_so_and_ends_at_a_signal() {
+    let bench = Bench::new(HONEST);
+    bench.run(YAML);
+    let lock = fs::File::open(bench.path("cache/v1/collection.lock")).unwrap();
+    lock.lock().unwrap();
+    let stop = Arc::clone(&bench.stop);
+    let mut notices = Vec::new();
+    let result = run(&bench.pipeline(YAML), &bench.store, &bench.options(), &mut |event| {
+        if let Event::RunNotice { message } = event {
+            notices.push(message.clone());
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(200));
+                stop.store(2, Ordering::Relaxed);
+            });
+        }
+    });
+    assert!(matches!(result, Err(RunError::Stopped(2))), "{result:?}");
+    assert!(matches!(&*notices, [notice] if notice.contains("waits for a collection")), "once: {notices:?}");
+    drop(lock);
+    bench.stop.store(0, Ordering::Relaxed);
+    assert_eq!(bench.run(YAML).0.cached.len(), 5);
+}
+
+#[test]
+fn a_program_that_does_not_say_its_devices_does_not_keep_a_run_from_ending() {
+    let bench = Bench::new(HONEST);
+    fs::write(bench.path("worker"), "#!/bin/sh\ntouch \"$(dirname \"$0\")/asked\"; exec sleep 60").unwrap();
+    let (stop, asked) = (Arc::clone(&bench.stop), bench.path("asked"));
+    let signaller = thread::spawn(move || {
+        wait_for(&asked);
+        stop.store(15, Ordering::Relaxed);
+    });
+    let begun = Instant::now();
+    let (result, _) = bench.try_run(YAML, &RunOptions { device: DeviceName::Auto, ..bench.options() });
+    signaller.join().unwrap();
+    assert!(matches!(result, Err(RunError::Stopped(15))), "{result:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -180,6 +180,7 @@ fn of_a_thousand_cached_stages_none_is_hashed_or_run() {
         slot.commit(Outcome {
             material: template.material.clone(),
             produces: ArtifactKind::Model,
+            files: vec!["model.json".to_owned()],
             metrics: template.metrics.clone(),
             notices: Vec::new(),
             provenance: template.provenance.clone(),

@@ -6,14 +6,14 @@ use clap::Args;
 use pgan_pipe::{
     pipeline::{ByteSize, Pipeline},
     plan::{Plan, StageState},
-    store::{Collected, Keep, Store},
+    store::{Collected, Holder, Keep, Store},
 };
 use serde_json::json;
 
 use super::{
     super::{
         Failure, Outcome,
-        output::{print, print_json},
+        output::{print, print_json, say},
         text::{ago, bytes, columns, count},
     },
     Options,
@@ -59,7 +59,15 @@ impl Gc {
             }));
         }
         let keep = Keep { keys, used_within: self.keep_days, max_size: self.max_size.map_or(0, ByteSize::get) };
-        let collected = store.collect(&keep, self.dry_run)?;
+        let mut told = false;
+        // A signal ends the wait, and the program with it.
+        let mut waiting = |holder: &Holder| {
+            if !std::mem::replace(&mut told, true) {
+                say(&format!("waiting for a run that is being planned, by {holder}"));
+            }
+            true
+        };
+        let collected = store.collect(&keep, self.dry_run, &mut waiting)?.unwrap_or_default();
         if self.options.json {
             print_json([self.json(&collected)])?;
         } else {

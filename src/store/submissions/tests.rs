@@ -116,10 +116,10 @@ fn a_source_of_a_job_under_way_is_not_collected() {
     let long_ago = std::time::SystemTime::now() - Duration::from_hours(24);
     File::open(store.object(source.digest)).unwrap().set_modified(long_ago).unwrap();
     store.add_job(&id, &job(&id, "events", "7")).unwrap();
-    store.collect(&crate::store::Keep::default(), false).unwrap();
+    store.collect(&crate::store::Keep::default(), false, &mut |_| true).unwrap();
     assert!(store.holds(source));
     store.drop_submission(&id);
-    store.collect(&crate::store::Keep::default(), false).unwrap();
+    store.collect(&crate::store::Keep::default(), false, &mut |_| true).unwrap();
     assert!(!store.holds(source));
 }
 
