@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     let Some(StageState::Cached { record, .. }) = plan.stages.last().map(|stage| &stage.state) else {
         bail!("`{name}` has not run yet; run the pipeline first");
     };
-    ensure!(store.inspect(record)?.is_empty(), "files of `{name}` are damaged; run the pipeline again");
+    ensure!(store.inspect(record).is_empty(), "files of `{name}` are damaged; run the pipeline again");
 
     let model = Model::load(&Artifact::of(record, &store), DeviceName::default())?;
     // The same seed and purpose give the same events.
