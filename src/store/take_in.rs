@@ -92,13 +92,15 @@ impl Store {
         }
     }
 
-    /// Stores the text of a record whose objects are there. A complete record that is there already stays. `None` if it is no record of
-    /// this key, or if objects are missing.
+    /// Stores the text of a record whose objects are there. A complete record that is there already stays. `None` if it cannot be a record
+    /// of this key, or if objects are missing.
     pub(crate) fn adopt(&self, key: CacheKey, text: &[u8]) -> Result<Option<Arc<Record>>, StoreError> {
         if let Found::Complete(first) = self.find(key)? {
             return Ok(Some(first));
         }
-        let Some(record) = Record::from_text(text).filter(|record| record.key == key) else { return Ok(None) };
+        let Some(record) = Record::from_text(text).filter(|record| record.fault(key).is_none()) else {
+            return Ok(None);
+        };
         if !record.outputs.values().all(|&output| self.holds(output)) {
             return Ok(None);
         }
