@@ -25,6 +25,16 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.finish()
 }
 
+/// Writes a file in full or not at all; refuses pipes and devices, for files that are read again.
+pub fn write_plain(path: &Path, content: &[u8]) -> io::Result<()> {
+    match Place::of(path)? {
+        Place::Stream => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, and no plain file"))
+        }
+        Place::File(..) => write(path, content),
+    }
+}
+
 /// Puts another name of a file in a place, as [`write()`] puts bytes there; says whether the file system can do that.
 pub fn link(file: &Path, path: &Path) -> io::Result<bool> {
     let Place::File(target, _) = Place::of(path)? else { return Ok(false) };

@@ -84,7 +84,7 @@ fn write(folder: &Path, name: &str, svg: &str) -> anyhow::Result<PathBuf> {
     let there = path.is_file() && fs::read(&path).is_ok_and(|there| there == svg.as_bytes());
     if !there {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        user_file::write(&path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        user_file::write_plain(&path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(path)
 }

@@ -125,12 +125,19 @@ fn a_file_cannot_be_put_into_the_cache() {
     assert!(message.contains("leads into the cache") && !out.join("cache/v1/tags").exists(), "{message}");
 }
 
-/// Unpacks a pack of a file at this path, in a place with these folders and links (target, name).
-fn unpacked_among(folders: &[&str], links: &[(&str, &str)], cache: &str, out: &str, path: &str) -> Result<(), String> {
+/// A link's target and its name.
+type Link<'a> = (&'a str, &'a str);
+
+/// Unpacks a pack of a file at this path, in a place with these folders and links.
+fn unpacked_among(folders: &[&str], links: &[Link<'_>], cache: &str, out: &str, path: &str) -> Result<(), String> {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
-    folders.iter().for_each(|folder| fs::create_dir_all(at(folder)).unwrap());
-    links.iter().for_each(|(to, name)| std::os::unix::fs::symlink(at(to), at(name)).unwrap());
+    for folder in folders {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    for (to, name) in links {
+        std::os::unix::fs::symlink(at(to), at(name)).unwrap();
+    }
     let (manifest, entries) = entries(path);
     fs::write(at("a.pgan"), tar(&manifest, &entries)).unwrap();
     unpack(&at("a.pgan"), &at(out), &Store::at(&at(cache)), true).map(drop).map_err(|error| error.to_string())
@@ -138,7 +145,7 @@ fn unpacked_among(folders: &[&str], links: &[(&str, &str)], cache: &str, out: &s
 
 #[test]
 fn no_link_and_no_other_name_leads_into_the_cache() {
-    let into: [(&[&str], &[(&str, &str)], &str, &str); 6] = [
+    let into: [(&[&str], &[Link<'_>], &str, &str); 6] = [
         (&["cache/v1"], &[("cache/v1", "out")], "cache", "tags/mine.json"),
         (&["out/data"], &[("out/data", "cache")], "cache", "data/v1/tags/mine.json"),
         (&["out"], &[("out/new", "cache")], "cache", "new/v1/tags/mine.json"),

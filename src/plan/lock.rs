@@ -185,7 +185,7 @@ impl Lock {
         if path.is_file() && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(false);
         }
-        user_file::write(&path, text.as_bytes()).map_err(io)?;
+        user_file::write_plain(&path, text.as_bytes()).map_err(io)?;
         Ok(true)
     }
 

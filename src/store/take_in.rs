@@ -128,6 +128,9 @@ mod tests {
             assert!(here.take_in_bytes(&bytes, output.digest).unwrap() && here.holds(*output));
         }
         assert!(here.adopt(key(2), &text).unwrap().is_none(), "it is of another key");
+        let mut other = record.clone();
+        other.material.seed += 1;
+        assert!(here.adopt(key(1), &other.to_text().unwrap()).unwrap().is_none(), "it is of other material");
         assert_eq!(*here.adopt(record.key, &text).unwrap().unwrap(), record);
         assert_eq!(fs::read(here.record(record.key)).unwrap(), text);
         assert!(here.verify().unwrap().faults.is_empty());

@@ -85,7 +85,9 @@ mod tests {
         let (folder, store) = store();
         let record = put(&store, 1, "content");
         let out = folder.path().join("out/here");
-        for (copying, linked, writable) in [(Copying::Copy, false, true), (Copying::Link, true, false)] {
+        // Each in the place of what was there before.
+        let (copy, link) = ((Copying::Copy, false, true), (Copying::Link, true, false));
+        for (copying, linked, writable) in [copy, link, link, copy] {
             let paths = store.take_out(&record, &out, copying).unwrap();
             assert!(!paths.is_empty());
             for path in paths {

@@ -84,6 +84,7 @@ fn pipes_are_written_into_and_what_is_no_file_is_refused() {
             read
         }
     });
+    assert!(write_plain(&pipe, b"in vain").unwrap_err().to_string().contains("no plain file"));
     write(&pipe, b"through").unwrap();
     assert_eq!(reader.join().unwrap(), b"through");
     let socket = folder.path().join("socket");
