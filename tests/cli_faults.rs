@@ -289,6 +289,37 @@ fn a_cache_that_cannot_be_written_gives_what_it_has_and_is_named_where_more_is_n
     folder.print(&["cache", "verify", "--cache", "disk/cache"]);
 }
 
+#[test]
+fn what_is_written_for_the_user_stays_as_it_was_when_the_disk_is_full() {
+    let folder = bench();
+    complete(&folder, RUN);
+    let Some(disk) = SmallDisk::mount(&folder, "size=48k") else { return };
+    let verbs: [(&str, &[&str]); 6] = [
+        ("page.html", &["report", "pipeline.yaml", "-o", "disk/page.html"]),
+        ("events.csv", &["sample", "pipeline.yaml", "frozen", "-n", "1e5", "-o", "disk/events.csv"]),
+        ("events.parquet", &["sample", "pipeline.yaml", "frozen", "-n", "1e5", "-o", "disk/events.parquet"]),
+        ("a.pgan", &["pack", "pipeline.yaml", "-o", "disk/a.pgan"]),
+        ("boost.md", &["schema", "--reference", "disk"]),
+        ("model.json", &["cache", "get", "pipeline.yaml", "events", "-o", "disk"]),
+    ];
+    for (name, arguments) in verbs {
+        let path = folder.path("disk").join(name);
+        fs::write(&path, "good").unwrap();
+        // The last write of the ballast fails: then the disk is full.
+        let _ = fs::write(folder.path("disk/ballast"), vec![0; 1 << 17]);
+        let before = fs::read_dir(folder.path("disk")).unwrap().count();
+        let output = folder.run(arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", error_of(&output));
+        assert!(error_of(&output).contains("No space left"), "{arguments:?}: {}", error_of(&output));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "good", "{arguments:?}");
+        assert_eq!(fs::read_dir(folder.path("disk")).unwrap().count(), before, "{arguments:?}");
+        fs::remove_file(folder.path("disk/ballast")).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+    disk.grow();
+    folder.print(verbs[0].1);
+}
+
 /// Flips a bit of a file of a stage's result, in the store.
 fn spoil(folder: &Folder, stage: &str) {
     let record = event(folder.print(&["show", "pipeline.yaml", stage, "--json"]).lines().next().unwrap());

@@ -2,13 +2,13 @@
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::{
     Cli, Failure, Outcome,
     failure::IO,
-    output::{print, say},
+    output::{print, say, write_file},
 };
 
 const EXAMPLES: &str = "\
@@ -43,11 +43,23 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(&self) -> Outcome {
-        let written =
-            fs::create_dir_all(&self.folder).and_then(|()| clap_mangen::generate_to(Cli::command(), &self.folder));
-        written
-            .map_err(|error| Failure::message(IO, format!("cannot write into {}: {error}", self.folder.display())))?;
+        fs::create_dir_all(&self.folder)
+            .map_err(|error| Failure::message(IO, format!("cannot create {}: {error}", self.folder.display())))?;
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        self.write(&command)?;
         say(&format!("the pages are in {}; `man pgan-pipe` is the first", self.folder.display()));
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes the pages of a command and of those below it.
+    fn write(&self, command: &Command) -> Result<(), Failure> {
+        for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            self.write(command)?;
+        }
+        let page = clap_mangen::Man::new(command.clone());
+        let mut text = Vec::new();
+        page.render(&mut text).map_err(|error| Failure::new(IO, error))?;
+        write_file(&self.folder.join(page.get_filename()), &text)
     }
 }

@@ -10,13 +10,15 @@ use pgan_pipe::{
     device::DeviceName,
     export::{self, Origin},
     model::StoredModel,
+    user_file,
 };
 
 use super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs},
-    failure::{INVALID, IO, STAGE},
-    output::{print, write_file},
+    failure::{INVALID, STAGE},
+    output::{print, tell_written, unwritten, write_file},
+    signals::leave_nothing_unfinished,
     text::bytes,
     trained::Trained,
 };
@@ -86,6 +88,7 @@ enum Format {
 
 impl Export {
     pub(super) fn run(&self) -> Outcome {
+        leave_nothing_unfinished()?;
         match self.format {
             Format::Snakemake => self.snakefile(),
             Format::Onnx | Format::Safetensors => self.model(),
@@ -134,12 +137,9 @@ impl Export {
         };
         let exported = exported.map_err(|error| Failure::new(STAGE, error))?;
         write_file(output, &exported)?;
-        print(&format!(
-            "wrote the model of `{}` to {}, {}",
-            origin.stage,
-            output.display(),
-            bytes(exported.len() as u64)
-        ))?;
+        let size = bytes(exported.len() as u64);
+        let done = format!("wrote the model of `{}` to {}, {size}", origin.stage, output.display());
+        tell_written(output, &done)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -178,22 +178,11 @@ impl Export {
 
     /// Refuses a file that is there, or cannot be, before there is anything to write.
     fn check_output(&self, output: &Path) -> Result<(), Failure> {
-        let shown = output.display();
-        if let Ok(there) = output.metadata()
-            && !there.is_file()
-        {
-            let what = if there.is_dir() { "a folder" } else { "no plain file" };
-            return Err(Failure::message(IO, format!("cannot write {shown}: it is {what}")));
+        user_file::check(output).map_err(|error| unwritten(output, error))?;
+        if !self.force && output.is_file() {
+            let message = format!("{} is there already; `--force` replaces it", output.display());
+            return Err(Failure::message(INVALID, message));
         }
-        if !self.force && output.symlink_metadata().is_ok() {
-            return Err(Failure::message(INVALID, format!("{shown} is there already; `--force` replaces it")));
-        }
-        match output.parent() {
-            Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-                let message = format!("cannot write {shown}: there is no folder {}", folder.display());
-                Err(Failure::message(IO, message))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use pgan_pipe::{
     submit::{EngineError, SubmitError},
 };
 
-use super::output::{self, say};
+use super::output::{say, say_mistakes};
 
 /// A stage failed, or is not there to be used.
 pub(super) const STAGE: u8 = 1;
@@ -35,6 +35,11 @@ pub(super) struct Failure {
     error: anyhow::Error,
 }
 
+/// Why standard output could not be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+struct Unprinted(io::Error);
+
 impl Failure {
     pub(super) fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
         Self { code, error: error.into() }
@@ -55,13 +60,20 @@ impl Failure {
         Self::new(code, anyhow!("{message}"))
     }
 
+    /// Standard output that could not be written to.
+    pub(super) fn unprinted(error: io::Error) -> Self {
+        Self::new(IO, Unprinted(error))
+    }
+
     /// Says on standard error what went wrong, and gives the exit code. Whoever closed standard output wants to hear nothing.
     pub(super) fn report(self) -> ExitCode {
-        if self.error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        if let Some(Unprinted(error)) = self.error.downcast_ref()
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
             return ExitCode::SUCCESS;
         }
         match self.error.downcast_ref::<PipelineError>() {
-            Some(PipelineError::Invalid(diagnostics)) => say(&diagnostics.render(output::color())),
+            Some(PipelineError::Invalid(diagnostics)) => say_mistakes(diagnostics),
             _ => say(&format!("error: {}", chain(&self.error))),
         }
         ExitCode::from(self.code)
@@ -96,6 +108,7 @@ impl From<StoreError> for Failure {
 impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         let code = match &error {
+            PackError::Io { action: "write", .. } => IO,
             PackError::Io { source, .. } | PackError::Read(source) => of_source(source),
             PackError::NoPack(_) | PackError::NotPackable { .. } | PackError::InTheWay { .. } => INVALID,
             PackError::Spoilt { .. } => CORRUPT,

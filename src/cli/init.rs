@@ -2,8 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,7 +14,7 @@ use pgan_pipe::pipeline::schema;
 use super::{
     Failure, Outcome,
     failure::{INVALID, IO},
-    output::print,
+    output::{print, write_file},
 };
 
 const PIPELINE: &str = include_str!("../../pipelines/quickstart.yaml");
@@ -65,9 +64,14 @@ impl Init {
             return Err(Failure::message(INVALID, message));
         }
         for (path, bytes) in &files {
-            write(path, bytes)
-                .with_context(|| format!("cannot write {}", path.display()))
-                .map_err(|error| Failure::new(IO, error))?;
+            if let Err(failure) = write(path, bytes) {
+                // Those that are written would keep the next attempt from writing.
+                files
+                    .iter()
+                    .take_while(|(written, _)| written != path)
+                    .for_each(|(path, _)| drop(fs::remove_file(path)));
+                return Err(failure);
+            }
         }
         let mut text = String::new();
         for (path, _) in &files {
@@ -87,9 +91,11 @@ impl Init {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))
+            .map_err(|error| Failure::new(IO, error))?;
     }
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+    write_file(path, bytes)
 }

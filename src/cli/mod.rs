@@ -3,9 +3,13 @@
 //! One file a verb; each has its options as a clap struct and one function that does it. Errors become exit codes in
 //! [`failure`] alone.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Styles};
+use pgan_pipe::printable::acts;
 
 mod arguments;
 mod cache;
@@ -117,17 +121,9 @@ enum Verb {
 
 /// Reads the command line, does it, and gives the exit code.
 pub(crate) fn main() -> ExitCode {
-    let mut command = help::coloured(Cli::command());
-    let matches = command.try_get_matches_from_mut(std::env::args_os());
-    let parsed =
-        matches.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
-    let cli = match parsed {
+    let cli = match parse(help::coloured(Cli::command())) {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed pipe is no reason to complain about help text.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return show(&error),
     };
     let outcome = match cli.verb {
         Verb::Init(init) => init.run(),
@@ -154,6 +150,28 @@ pub(crate) fn main() -> ExitCode {
         Verb::Worker => Ok(worker::run()),
     };
     outcome.unwrap_or_else(Failure::report)
+}
+
+fn parse(mut command: Command) -> Result<Cli, clap::Error> {
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Shows help, or what is wrong with the arguments, and gives the exit code.
+fn show(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let shown = error.print().and_then(|()| io::stdout().flush());
+        return shown.map_or_else(|error| Failure::unprinted(error).report(), |()| ExitCode::SUCCESS);
+    }
+    // What is wrong is shown with arguments as they are. If a terminal acted on some of them, it is said again without colours, so that
+    // theirs cannot be taken for ours.
+    let hostile = std::env::args_os().any(|argument| argument.to_string_lossy().contains(acts));
+    match hostile.then(|| parse(Cli::command().styles(Styles::plain()))) {
+        Some(Err(plain)) => output::say(plain.render().ansi().to_string().trim_end()),
+        // Whoever closed standard error does not listen.
+        _ => drop(error.print()),
+    }
+    ExitCode::from(failure::INVALID)
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs},
     failure::INVALID,
-    output::{print, print_json, say},
+    output::{print, print_json, say, tell_written},
+    signals::leave_nothing_unfinished,
     text::{bytes, count},
 };
 
@@ -56,6 +57,7 @@ pub(super) struct Pack {
 
 impl Pack {
     pub(super) fn run(&self) -> Outcome {
+        leave_nothing_unfinished()?;
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
         let plan =
@@ -86,13 +88,14 @@ impl Pack {
             })])?;
         } else {
             let of = if results == plan.stages.len() { String::new() } else { format!(" of {}", plan.stages.len()) };
-            print(&format!(
+            let done = format!(
                 "{}: {}{of}, {}, {}",
                 output.display(),
                 count(results, "result"),
                 count(packed.manifest.files.len(), "file"),
                 bytes(packed.bytes)
-            ))?;
+            );
+            tell_written(&output, &done)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -126,6 +129,7 @@ pub(super) struct Unpack {
 
 impl Unpack {
     pub(super) fn run(&self) -> Outcome {
+        leave_nothing_unfinished()?;
         let folder = self.directory.clone().map_or_else(|| folder_of(&self.pack), Ok)?;
         let cache = self.cache.clone().unwrap_or_else(|| folder.join("cache"));
         let unpacked = pack::unpack(&self.pack, &folder, &Store::at(&cache), self.force)?;

@@ -20,8 +20,9 @@ use super::{
     Failure, Outcome,
     arguments::{CacheArgs, PipelineArgs},
     failure::{CORRUPT, IO},
-    output::{print_json, say},
+    output::{print_json, say, write_file},
     results::file_name,
+    signals::leave_nothing_unfinished,
 };
 
 /// Pixels of a PNG for each of an SVG.
@@ -55,6 +56,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn run(&self) -> Outcome {
+        leave_nothing_unfinished()?;
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
         let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
@@ -132,11 +134,10 @@ fn plots(store: &Store, record: &Record, models: &[String], folder: &Path) -> Re
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let write = || -> anyhow::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        }
-        fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
-    };
-    write().map_err(|error| Failure::new(IO, error))
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))
+            .map_err(|error| Failure::new(IO, error))?;
+    }
+    write_file(path, content)
 }

@@ -14,6 +14,7 @@ use pgan_pipe::{
     run::Summary,
     stage::Stage,
     store::{Fault, Record, Store},
+    user_file,
 };
 
 use super::{Failure, failure::CORRUPT, output::say, text::count};
@@ -80,9 +81,10 @@ fn histograms(store: &Store, record: &Record, models: &[String], folder: &Path) 
 /// Writes a plot, unless it is there with the same bytes.
 fn write(folder: &Path, name: &str, svg: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join(format!("{name}.svg"));
-    if fs::read(&path).ok().as_deref() != Some(svg.as_bytes()) {
+    let there = path.is_file() && fs::read(&path).is_ok_and(|there| there == svg.as_bytes());
+    if !there {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+        user_file::write_plain(&path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(path)
 }

@@ -96,7 +96,7 @@ impl Run {
         let options = self.options()?;
         let mut reporter = progress::reporter(self.verbosity(), self.json, Members::of(&pipeline, &self.targets));
         let summary = run(&pipeline, &store, &options, &mut |event| reporter.event(event));
-        drop(reporter);
+        let told = reporter.end();
         let summary = summary.map_err(|error| match error {
             RunError::Plan(error) => Failure::of_plan(&pipeline, error),
             error => error.into(),
@@ -105,6 +105,7 @@ impl Run {
         if self.lock && summary.failed.is_empty() {
             self.write_lock(&pipeline, &store)?;
         }
+        told?;
         Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(STAGE) })
     }
 

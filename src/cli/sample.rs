@@ -1,7 +1,6 @@
 //! `sample`: events from a trained model, in physical units.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc,
@@ -10,10 +9,11 @@ use std::{
 
 use clap::Args;
 use pgan_pipe::{
-    data::{DataError, Table, TableWriter, write_table},
+    data::{DataError, Table, TableWriter},
     device::DeviceName,
     model::{Model, ModelError},
     rng::Streams,
+    user_file::{self, UserFile},
     value::EventCount,
 };
 
@@ -22,7 +22,8 @@ use super::{
     arguments::{CacheArgs, PipelineArgs},
     condition::{Condition, kept},
     failure::{INVALID, IO, STAGE},
-    output::{print, write_file},
+    output::{tell_written, unwritten, write_file},
+    signals::leave_nothing_unfinished,
     trained::Trained,
 };
 
@@ -70,7 +71,8 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn run(&self) -> Outcome {
-        let extension = self.extension()?;
+        leave_nothing_unfinished()?;
+        self.check_output()?;
         if self.draws.is_some() && self.events.get() > MOST_RECORDED {
             let message = format!("`--draws` holds everything in memory: ask for at most {MOST_RECORDED} events");
             return Err(Failure::message(INVALID, message));
@@ -80,53 +82,43 @@ impl Sample {
 
         self.check_conditions(&model)?;
 
-        // Written beside the target first: a file of this name is complete.
-        let name = self.output.file_name().unwrap_or_default().to_string_lossy();
-        let partial = self.output.with_file_name(format!(".{name}.{}.partial.{extension}", std::process::id()));
-        let drawn = match &self.draws {
-            Some(draws) => self.draw_recorded(&model, &partial, draws),
-            None => self.draw(&model, &partial),
-        };
-        let written = drawn.and_then(|()| {
-            let renamed = fs::rename(&partial, &self.output).map_err(anyhow::Error::from);
-            renamed.map_err(|error| self.cannot_write(error))
-        });
-        if let Err(failure) = written {
-            let _ = fs::remove_file(&partial);
-            return Err(failure);
+        let mut file = UserFile::create(&self.output).map_err(|error| self.cannot_write(error))?;
+        match &self.draws {
+            Some(draws) => self.draw_recorded(&model, &mut file, draws)?,
+            None => self.draw(&model, &mut file)?,
         }
-        print(&format!("wrote {} events to {}", self.events.get(), self.output.display()))?;
+        file.finish().map_err(|error| self.cannot_write(error))?;
+        tell_written(&self.output, &format!("wrote {} events to {}", self.events.get(), self.output.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 
     /// Draws the events into a file, and writes what they were made of.
-    fn draw_recorded(&self, model: &Model, file: &Path, draws_file: &Path) -> Result<(), Failure> {
+    fn draw_recorded(&self, model: &Model, file: &mut UserFile, draws_file: &Path) -> Result<(), Failure> {
         let failed = |error: ModelError| Failure::new(STAGE, error);
         let mut rng = Streams::new(self.seed, "sample").stream("events");
         let (events, draws) = model.sample_with_draws(self.events.get(), &mut rng).map_err(failed)?;
         let events = model.description().observables.append_to(&events).map_err(|error| failed(error.into()))?;
-        write_table(file, &events).map_err(|error| match error {
-            DataError::Io { source, .. } => self.cannot_write(source.into()),
-            error => self.cannot_write(error.into()),
-        })?;
+        let write = || {
+            let mut writer = TableWriter::over(file, &self.output, events.names(), events.len())?;
+            writer.append(&events)?;
+            writer.finish()
+        };
+        write().map_err(|error| self.not_written(error))?;
         write_file(draws_file, &draws.to_safetensors().map_err(|error| Failure::new(IO, error))?)
     }
 
     /// Draws the events into a file, part by part: one is written while the next is drawn.
-    fn draw(&self, model: &Model, file: &Path) -> Result<(), Failure> {
+    fn draw(&self, model: &Model, file: &mut UserFile) -> Result<(), Failure> {
         let (observables, conditions) = (model.description().observables, self.conditions.as_slice());
         let mut rng = Streams::new(self.seed, "sample").stream("events");
         let (parts, queue) = mpsc::sync_channel::<Table>(1);
         let write = move || -> Result<(), DataError> {
-            let mut writer = None;
-            for part in queue {
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    none => none.insert(TableWriter::create(file, part.names(), self.events.get())?),
-                };
-                writer.append(&part)?;
-            }
-            writer.map_or(Ok(()), TableWriter::finish)
+            let mut parts = queue.into_iter();
+            let Some(first) = parts.next() else { return Ok(()) };
+            let mut writer = TableWriter::over(file, &self.output, first.names(), self.events.get())?;
+            writer.append(&first)?;
+            parts.try_for_each(|part| writer.append(&part))?;
+            writer.finish()
         };
         thread::scope(|scope| {
             let writer = scope.spawn(write);
@@ -159,11 +151,7 @@ impl Sample {
                 }
                 Halt::Writer | Halt::Done => {}
             }
-            written.map_err(|error| match error {
-                // Whoever named the target knows nothing of the file beside it.
-                DataError::Io { source, .. } => self.cannot_write(source.into()),
-                error => self.cannot_write(error.into()),
-            })
+            written.map_err(|error| self.not_written(error))
         })
     }
 
@@ -179,25 +167,26 @@ impl Sample {
         }
     }
 
-    fn cannot_write(&self, error: anyhow::Error) -> Failure {
-        Failure::new(IO, error.context(format!("cannot write {}", self.output.display())))
+    fn cannot_write(&self, error: impl Into<anyhow::Error>) -> Failure {
+        unwritten(&self.output, error)
     }
 
-    /// The extension of the file to write, which is known to be writable as far as one can tell before there are events.
-    fn extension(&self) -> Result<String, Failure> {
+    /// A table that was not written; its path is told once.
+    fn not_written(&self, error: DataError) -> Failure {
+        match error {
+            DataError::Io { source, .. } => self.cannot_write(source),
+            error => self.cannot_write(error),
+        }
+    }
+
+    /// Refuses what cannot be written, as far as one can tell before there are events.
+    fn check_output(&self) -> Result<(), Failure> {
         let extension = self.output.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         if !["parquet", "csv", "npy"].contains(&&*extension) {
             let message = format!("{} must end in .parquet, .csv or .npy", self.output.display());
             return Err(Failure::message(INVALID, message));
         }
-        let cannot = |why: String| Err(Failure::message(IO, format!("cannot write {}: {why}", self.output.display())));
-        match self.output.parent() {
-            _ if self.output.is_dir() => cannot("it is a folder".to_owned()),
-            Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-                cannot(format!("there is no folder {}", folder.display()))
-            }
-            _ => Ok(extension),
-        }
+        user_file::check(&self.output).map_err(|error| self.cannot_write(error))
     }
 }
 

@@ -11,7 +11,7 @@ use pgan_pipe::{
 use super::{
     Failure, Outcome,
     failure::{INVALID, IO},
-    output::{print, say},
+    output::{print, say, write_file},
 };
 
 mod pages;
@@ -45,11 +45,11 @@ impl Schema {
         match (&self.topic, &self.reference) {
             (Some(topic), _) => print(&of_topic(topic)?)?,
             (None, Some(folder)) => {
-                let write = |(name, text): (String, String)| fs::write(folder.join(name), text);
-                let written = fs::create_dir_all(folder).and_then(|()| pages::all().into_iter().try_for_each(write));
-                written.map_err(|error| {
-                    Failure::message(IO, format!("cannot write into {}: {error}", folder.display()))
-                })?;
+                fs::create_dir_all(folder)
+                    .map_err(|error| Failure::message(IO, format!("cannot create {}: {error}", folder.display())))?;
+                for (name, text) in pages::all() {
+                    write_file(&folder.join(name), text.as_bytes())?;
+                }
                 say(&format!("the reference is in {}; README.md is its first page", folder.display()));
             }
             (None, None) => print(&format!("{:#}", schema::pipeline()))?,

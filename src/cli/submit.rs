@@ -22,7 +22,7 @@ use super::{
     arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs, this_program},
     elsewhere::Found,
     failure::{IO, STAGE},
-    output::{print, print_json, say},
+    output::{print, print_json, say, write_json},
     results,
     signals::stop_on,
     text::count,
@@ -160,8 +160,8 @@ impl Submit {
 
     fn tell(&self, event: &Event) {
         if self.json {
-            // A closed pipe silences it; the jobs are queued all the same.
-            let _ = print_json([line(event, self.engine)]);
+            // The jobs are queued all the same, and the last line fails as this one does.
+            let _ = write_json([line(event, self.engine)]);
         }
         match event {
             Event::Stands(job, standing @ Standing::Failed { .. }) => {

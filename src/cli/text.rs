@@ -1,8 +1,9 @@
 //! Numbers, durations and columns as people read them.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
+use pgan_pipe::printable::printable;
 pub(super) use pgan_pipe::report::text::{bytes, number, seconds};
 
 /// How long ago: `just now`, `5 min ago`, `3 d ago`.
@@ -36,11 +37,12 @@ pub(super) fn several(names: &[String]) -> String {
     }
 }
 
-/// Rows as columns of equal width, two blanks apart, indented by two.
+/// Rows as columns of equal width, two blanks apart, indented by two; printable, so that they are as wide as they show.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let rows: Vec<[Cow<'_, str>; N]> = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
+    let line = |row: &[Cow<'_, str>; N]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("  {cell:<width$}"));
         cells.collect::<String>().trim_end().to_owned() + "\n"
     };

@@ -30,22 +30,30 @@ pub fn write_table(path: &Path, table: &Table) -> Result<(), DataError> {
 }
 
 /// Writes a table part by part, as [`write_table`] does.
-pub struct TableWriter {
+pub struct TableWriter<W: Write + Send> {
     path: PathBuf,
-    format: Writer,
+    format: Writer<W>,
 }
 
-enum Writer {
-    Parquet(Box<SerializedFileWriter<BufWriter<File>>>),
-    Csv(Box<csv::Writer<BufWriter<File>>>),
-    Npy(npyz::NpyWriter<f32, BufWriter<File>>),
+enum Writer<W: Write + Send> {
+    Parquet(Box<SerializedFileWriter<BufWriter<W>>>),
+    Csv(Box<csv::Writer<BufWriter<W>>>),
+    Npy(npyz::NpyWriter<f32, BufWriter<W>>),
 }
 
-impl TableWriter {
+impl TableWriter<File> {
     /// Begins a file for so many events in all, whose format is told by its extension.
     pub fn create(path: &Path, names: &[String], events: usize) -> Result<Self, DataError> {
+        Format::of(path)?;
+        Self::over(File::create(path).map_err(DataError::io(path))?, path, names, events)
+    }
+}
+
+impl<W: Write + Send> TableWriter<W> {
+    /// Begins a table for so many events in all, in the format that the extension of `path` tells. No format needs to seek.
+    pub fn over(out: W, path: &Path, names: &[String], events: usize) -> Result<Self, DataError> {
         let format = Format::of(path)?;
-        let file = BufWriter::new(File::create(path).map_err(DataError::io(path))?);
+        let file = BufWriter::new(out);
         let format = match format {
             Format::Parquet => parquet(file, names)
                 .map(|writer| Writer::Parquet(Box::new(writer)))
@@ -91,7 +99,7 @@ impl TableWriter {
     }
 }
 
-fn parquet(file: BufWriter<File>, names: &[String]) -> Result<SerializedFileWriter<BufWriter<File>>, ParquetError> {
+fn parquet<W: Write + Send>(out: W, names: &[String]) -> Result<SerializedFileWriter<W>, ParquetError> {
     let column = |name: &String| {
         Type::primitive_type_builder(name, Physical::FLOAT).with_repetition(Repetition::REQUIRED).build().map(Arc::new)
     };
@@ -101,10 +109,10 @@ fn parquet(file: BufWriter<File>, names: &[String]) -> Result<SerializedFileWrit
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_dictionary_enabled(false)
         .build();
-    SerializedFileWriter::new(file, schema, Arc::new(properties))
+    SerializedFileWriter::new(out, schema, Arc::new(properties))
 }
 
-fn append_parquet(writer: &mut SerializedFileWriter<BufWriter<File>>, table: &Table) -> Result<(), ParquetError> {
+fn append_parquet<W: Write + Send>(writer: &mut SerializedFileWriter<W>, table: &Table) -> Result<(), ParquetError> {
     for start in (0..table.len()).step_by(ROW_GROUP) {
         let end = table.len().min(start + ROW_GROUP);
         let mut group = writer.next_row_group()?;
@@ -119,7 +127,7 @@ fn append_parquet(writer: &mut SerializedFileWriter<BufWriter<File>>, table: &Ta
     Ok(())
 }
 
-fn append_csv(writer: &mut csv::Writer<BufWriter<File>>, table: &Table) -> Result<(), csv::Error> {
+fn append_csv(writer: &mut csv::Writer<impl Write>, table: &Table) -> Result<(), csv::Error> {
     for event in 0..table.len() {
         for column in table.columns() {
             writer.write_field(column[event].to_string())?;

@@ -19,10 +19,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
 use crate::{digest::Digest, key::CacheKey, store::StoreError};
 
+mod ground;
 mod read;
 mod unpack;
 mod write;
@@ -198,8 +200,8 @@ impl Manifest {
             if let Some(reason) = wrong_path(&file.path) {
                 return Err(format!("the path {:?} {reason}", file.path));
             }
-            if !places.insert(file.path.to_lowercase()) {
-                return Err(format!("the path {:?} occurs twice, or differs in case only from another", file.path));
+            if !places.insert(folded(&file.path)) {
+                return Err(format!("the path {:?} occurs twice, or is that of another on some systems", file.path));
             }
         }
         let folder_of_another = |path: &&String| {
@@ -233,8 +235,8 @@ fn wrong_path(path: &str) -> Option<&'static str> {
     if path.contains(['\\', ':']) || path.chars().any(char::is_control) {
         return Some("holds characters that lead elsewhere on some systems");
     }
-    let mut names = path.split('/');
-    if names.clone().any(|name| name.starts_with('.')) || names.next_back() == Some(SETTINGS) {
+    let folded = folded(path);
+    if folded.split('/').any(|name| name.starts_with('.') || name == SETTINGS) {
         return Some("is hidden, or that of settings: no pipeline needs such a file");
     }
     // What has other parts than it shows (`a//b`, `a/.`) is refused, too.
@@ -245,6 +247,18 @@ fn wrong_path(path: &str) -> Option<&'static str> {
         })
         .collect();
     (plain.join("/") != path).then_some("does not lead straight into the folder")
+}
+
+/// A path as the most forgiving file system may take it: that makes no difference between cases and between forms of a character, passes
+/// over what cannot be seen, and lets names end before a dot or blank.
+fn folded(path: &str) -> String {
+    let unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let normal = |text: &str| ComposingNormalizerBorrowed::new_nfkc().normalize(text).into_owned();
+    let seen: String = path.chars().filter(|&c| !unseen(c)).collect();
+    // A capital may stand for several small letters (`ſ` and `s`), and be of several characters.
+    let folded = normal(&normal(&seen).to_uppercase().to_lowercase());
+    let names: Vec<&str> = folded.split('/').map(|name| name.trim_end_matches(['.', ' '])).collect();
+    names.join("/")
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::store::sealed;
 
 /// Bytes copied at once.
 const BUFFER: usize = 1 << 16;
+/// Bytes of the blocks that an archive is made of.
+const BLOCK: u64 = 512;
 
 /// Takes what a pack holds.
 pub trait Receiver {
@@ -68,14 +70,35 @@ pub fn read(source: impl Read, receiver: &mut dyn Receiver) -> Result<Manifest, 
     let mut entries = archive.entries().map_err(PackError::Read)?.raw(true);
     let manifest = first(&mut entries)?;
     receiver.begin(&manifest)?;
+    let mut last = 0;
     for item in manifest.items() {
         let name = item.name();
         let mut entry = announced(&mut entries, item, &name)?;
         receiver.take(item, Content { source: &mut entry, piece: item.content(), name: &name })?;
+        // What the receiver does not want is passed over.
+        io::copy(&mut entry, &mut io::sink()).map_err(PackError::Read)?;
+        last = item.content().size;
     }
-    match entries.next() {
-        None => Ok(manifest),
-        Some(_) => Err(PackError::spoilt("after the last entry", "there is more than the manifest announces")),
+    end(archive.into_inner(), last)?;
+    Ok(manifest)
+}
+
+/// Reads what comes after the bytes of the last entry, which has this size: zeros, at least those that end an archive.
+fn end(mut source: impl Read, size: u64) -> Result<(), PackError> {
+    let mut missing = (BLOCK - size % BLOCK) % BLOCK + 2 * BLOCK;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = match source.read(&mut buffer) {
+            Ok(0) if missing > 0 => return Err(PackError::spoilt("after the last entry", "the pack ends early")),
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(PackError::Read(error)),
+        };
+        if buffer[..read].iter().any(|&byte| byte != 0) {
+            return Err(PackError::spoilt("after the last entry", "there is more than the manifest announces"));
+        }
+        missing = missing.saturating_sub(read as u64);
     }
 }
 

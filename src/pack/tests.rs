@@ -91,6 +91,13 @@ fn paths_that_lead_elsewhere_are_refused() {
         ".profile",
         "a/.git/b",
         "a/pgan.toml",
+        "PGAN.TOML",
+        "a/Pgan.Toml",
+        "pgan.toml/b",
+        "pg\u{200c}an.toml",
+        "pgan.toml. ",
+        "ｐｇａｎ．ｔｏｍｌ",
+        "\u{200d}.git/b",
         &"a/".repeat(150),
     ] {
         let (manifest, entries) = entries(path);
@@ -98,12 +105,12 @@ fn paths_that_lead_elsewhere_are_refused() {
         assert!(message.contains("pack.json: the path"), "{path:?}: {message}");
     }
     let (mut manifest, mut entries) = entries("a.yaml");
-    for path in ["A.yaml", "a.yaml/b"] {
+    for path in ["A.yaml", "a.yaml/b", "a.yaml.", "\u{feff}a.yaml"] {
         manifest.files.truncate(1);
         manifest.files.push(PackedFile { path: path.into(), content: piece(b"") });
         entries.insert(1, (format!("files/{path}"), EntryType::Regular, Vec::new()));
         let message = refused(&tar(&manifest, &entries)).to_lowercase();
-        assert!(message.contains("a.yaml"), "{path}: {message}");
+        assert!(message.contains("pack.json: ") && message.contains("a.yaml"), "{path}: {message}");
     }
 }
 
@@ -116,6 +123,58 @@ fn a_file_cannot_be_put_into_the_cache() {
     let message =
         unpack(&folder.path().join("a.pgan"), &out, &Store::at(&out.join("cache")), true).unwrap_err().to_string();
     assert!(message.contains("leads into the cache") && !out.join("cache/v1/tags").exists(), "{message}");
+}
+
+/// A link's target and its name.
+type Link<'a> = (&'a str, &'a str);
+
+/// Unpacks a pack of a file at this path, in a place with these folders and links.
+fn unpacked_among(folders: &[&str], links: &[Link<'_>], cache: &str, out: &str, path: &str) -> Result<(), String> {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for folder in folders {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    for (to, name) in links {
+        std::os::unix::fs::symlink(at(to), at(name)).unwrap();
+    }
+    let (manifest, entries) = entries(path);
+    fs::write(at("a.pgan"), tar(&manifest, &entries)).unwrap();
+    unpack(&at("a.pgan"), &at(out), &Store::at(&at(cache)), true).map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn no_link_and_no_other_name_leads_into_the_cache() {
+    let into: [(&[&str], &[Link<'_>], &str, &str); 6] = [
+        (&["cache/v1"], &[("cache/v1", "out")], "cache", "tags/mine.json"),
+        (&["out/data"], &[("out/data", "cache")], "cache", "data/v1/tags/mine.json"),
+        (&["out"], &[("out/new", "cache")], "cache", "new/v1/tags/mine.json"),
+        // On a file system that makes no difference between cases.
+        (&["cache"], &[("cache", "out")], "cache", "V1/tags/mine.json"),
+        (&["out"], &[], "out/Cache", "cache/v1/tags/mine.json"),
+        (&["out"], &[], "out/deep/cache", "deep/cache"),
+    ];
+    for (folders, links, cache, path) in into {
+        let message = unpacked_among(folders, links, cache, "out", path).unwrap_err();
+        assert!(message.contains("leads into the cache"), "{cache}, {path}: {message}");
+    }
+    unpacked_among(&["cache/v1", "out"], &[("out", "other")], "cache", "other", "cache/v1/p.yaml").unwrap();
+}
+
+#[test]
+fn what_is_no_plain_file_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pack, out) = (folder.path().join("a.pgan"), folder.path().join("out"));
+    let (manifest, entries) = entries("p.yaml");
+    fs::write(&pack, tar(&manifest, &entries)).unwrap();
+    fs::create_dir(&out).unwrap();
+    let (pipe, mode) = (out.join("p.yaml"), rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for replace in [false, true] {
+        let message = unpack(&pack, &out, &Store::at(&folder.path().join("cache")), replace).unwrap_err().to_string();
+        assert!(message.contains("no plain file"), "{message}");
+    }
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&fs::symlink_metadata(&pipe).unwrap().file_type()));
 }
 
 #[test]
@@ -159,6 +218,61 @@ fn absurd_sizes_are_refused_before_anything_is_made_for_them() {
     manifest.objects[0].size = 1 << 60;
     let message = refused(&tar(&manifest, &entries));
     assert!(message.contains("no room"), "{message}");
+}
+
+#[test]
+fn nothing_but_zeros_may_follow_the_last_entry() {
+    let (manifest, entries) = entries("p.yaml");
+    let whole = tar(&manifest, &entries);
+    let with = |end: &[u8]| [&whole, end].concat();
+    unpacked(&with(&[0; 10_000])).unwrap();
+    for end in [b"#!/bin/sh\n".as_slice(), &[&[0; 4096], b"\x01".as_slice()].concat(), &tar(&manifest, &entries)] {
+        assert!(refused(&with(end)).contains("more than the manifest announces"));
+    }
+    for cut in [1, 512, 1024] {
+        assert!(refused(&whole[..whole.len() - cut]).contains("ends early"), "{cut}");
+    }
+}
+
+/// A pack of a record with its objects, after a change to the record and one to the sizes that are announced.
+fn with_record(change: fn(&mut serde_json::Value)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let record = crate::store::tests::put(&store, 1, "content");
+    let mut value = serde_json::to_value(&record).unwrap();
+    change(&mut value);
+    let text = sealed::seal(crate::store::Record::VERSION, &value).unwrap();
+    let (mut manifest, mut entries) = entries("p.yaml");
+    manifest.objects =
+        record.outputs.values().map(|output| Piece { digest: output.digest, size: output.size }).collect();
+    manifest.objects.sort_unstable();
+    manifest.records.push(PackedRecord { key: record.key, content: piece(&text) });
+    entries.truncate(1);
+    for object in &manifest.objects {
+        let bytes = fs::read(store.object(object.digest)).unwrap();
+        entries.push((format!("objects/{}", object.digest), EntryType::Regular, bytes));
+    }
+    entries.push((format!("records/{}.json", record.key), EntryType::Regular, text));
+    match unpacked(&tar(&manifest, &entries)) {
+        Ok(unpacked) => format!("{} new", unpacked.new_results),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_record_is_taken_only_with_the_material_of_its_key_and_the_sizes_of_its_files() {
+    assert_eq!(with_record(|_| ()), "1 new");
+    let said = with_record(|record| record["material"]["parameters"]["steps"] = 2.into());
+    assert!(said.contains("is not made of what its key says"), "{said}");
+    let said = with_record(|record| record["outputs"]["model.json"]["size"] = 8.into());
+    assert!(said.contains("its file `model.json` has 8 bytes there, and 7 in the pack"), "{said}");
+    let said = with_record(|record| record["provenance"]["stage"] = "\u{1b}[2J".into());
+    assert!(said.contains("control characters"), "{said}");
+    let said = with_record(|record| {
+        let output = record["outputs"]["model.json"].clone();
+        record["outputs"]["../up"] = output;
+    });
+    assert!(said.contains("a file of the name `../up`"), "{said}");
 }
 
 #[test]

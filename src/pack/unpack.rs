@@ -1,20 +1,19 @@
 //! Unpacking: files into a folder, results into a store, all of it verified before any of it is in place.
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, File},
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File},
     io,
+    os::unix::fs::DirBuilderExt,
     path::Path,
 };
 
-use tempfile::TempDir;
-
-use super::{Content, Item, MAX_RECORD, Manifest, PackError, PackedRecord, Receiver, read};
+use super::{Content, Item, MAX_RECORD, Manifest, PackError, PackedRecord, Receiver, ground::Ground, read};
 use crate::{
     digest::Digest,
     key::CacheKey,
-    pipeline::absolute,
     store::{Output, Record, Store, StoreError},
+    user_file::Temporary,
 };
 
 /// What was unpacked.
@@ -30,11 +29,9 @@ pub struct Unpacked {
 pub fn unpack(pack: &Path, folder: &Path, store: &Store, replace: bool) -> Result<Unpacked, PackError> {
     let file = File::open(pack).map_err(PackError::io("read", pack))?;
     fs::create_dir_all(folder).map_err(PackError::io("create", folder))?;
-    let staging = tempfile::Builder::new()
-        .prefix(".unpacking-")
-        .tempdir_in(folder)
+    let (staging, ()) = Temporary::beside(&folder.join("unpacking"), |path| DirBuilder::new().mode(0o700).create(path))
         .map_err(PackError::io("create a folder in", folder))?;
-    let mut unpacking = Unpacking { folder, store, replace, staging, objects: BTreeSet::new(), records: Vec::new() };
+    let mut unpacking = Unpacking { folder, store, replace, staging, objects: BTreeMap::new(), records: Vec::new() };
     let manifest = read(io::BufReader::with_capacity(1 << 20, file), &mut unpacking)?;
     let new_results = unpacking.settle(&manifest)?;
     Ok(Unpacked { manifest, new_results })
@@ -45,26 +42,32 @@ struct Unpacking<'a> {
     store: &'a Store,
     replace: bool,
     /// Where files wait until all is known to be right.
-    staging: TempDir,
-    /// The objects that the pack announces.
-    objects: BTreeSet<Digest>,
+    staging: Temporary,
+    /// The objects that the pack announces, with their sizes.
+    objects: BTreeMap<Digest, u64>,
     records: Vec<(CacheKey, Vec<u8>)>,
 }
 
 impl Receiver for Unpacking<'_> {
     fn begin(&mut self, manifest: &Manifest) -> Result<(), PackError> {
+        let cache = Ground::of(self.store.root());
         for file in &manifest.files {
             self.leads_straight(&file.path)?;
             let path = self.folder.join(&file.path);
-            if absolute(&path).starts_with(absolute(self.store.root())) {
+            if cache.meets(&path) {
                 return Err(PackError::spoilt(format!("files/{}", file.path), "it leads into the cache"));
             }
-            let there = path.symlink_metadata().is_ok();
-            if there && !self.replace && Digest::of_file(&path).ok() != Some(file.content.digest) {
-                return Err(PackError::InTheWay { path });
+            match path.symlink_metadata() {
+                Err(_) => {}
+                Ok(there) if !there.is_file() => {
+                    let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is there and no plain file");
+                    return Err(PackError::io("replace", &path)(source));
+                }
+                Ok(_) if self.replace || Digest::of_file(&path).ok() == Some(file.content.digest) => {}
+                Ok(_) => return Err(PackError::InTheWay { path }),
             }
         }
-        self.objects = manifest.objects.iter().map(|piece| piece.digest).collect();
+        self.objects = manifest.objects.iter().map(|piece| (piece.digest, piece.size)).collect();
         self.store.check_room(manifest.size().unwrap_or(u64::MAX))?;
         Ok(())
     }
@@ -86,14 +89,18 @@ impl Receiver for Unpacking<'_> {
                     return content.copy_to(&mut io::sink(), PackError::Read);
                 }
                 let path = self.store.partial(&format!("unpack-{}-{}", std::process::id(), piece.digest))?;
-                let written = File::create(&path)
-                    .map_err(|error| StoreError::io("create", &path)(error).into())
-                    .and_then(|mut out| content.copy_to(&mut out, |error| StoreError::io("write", &path)(error).into()))
-                    .and_then(|()| Ok(self.store.take_in_file(&path, piece.digest)?));
-                if !matches!(written, Ok(true)) {
-                    let _ = fs::remove_file(&path);
+                let (partial, mut out) = Temporary::at(path.clone(), |path| {
+                    // Of a process of this number that was killed.
+                    let _ = fs::remove_file(path);
+                    File::create_new(path)
+                })
+                .map_err(StoreError::io("create", &path))?;
+                content.copy_to(&mut out, |error| StoreError::io("write", &path)(error).into())?;
+                // What is taken in has left its place.
+                if self.store.take_in_file(partial.path(), piece.digest)? {
+                    return Ok(());
                 }
-                if written? { Ok(()) } else { Err(PackError::spoilt(item.name(), "it changed while it was written")) }
+                Err(PackError::spoilt(item.name(), "it changed while it was written"))
             }
             Item::Record(record) => {
                 let text = content.bytes(MAX_RECORD)?;
@@ -120,14 +127,17 @@ impl Unpacking<'_> {
     }
 
     fn check_record(&self, packed: &PackedRecord, text: &[u8]) -> Result<(), String> {
-        let record = Record::from_text(text).filter(|record| record.key == packed.key);
-        let record = record.ok_or("it is damaged, of another version, or of another key")?;
+        let record = Record::from_text(text).ok_or("it is damaged, or of another version")?;
+        if let Some(fault) = record.fault(packed.key) {
+            return Err(format!("it {fault}"));
+        }
         for (name, output) in &record.outputs {
-            if Path::new(name).file_name() != Some(name.as_ref()) {
-                return Err(format!("it names a file {name:?}, which leads elsewhere"));
-            }
-            if !self.objects.contains(&output.digest) {
-                return Err(format!("its file `{name}` is not in the pack"));
+            match self.objects.get(&output.digest) {
+                None => return Err(format!("its file `{name}` is not in the pack")),
+                Some(&size) if size != output.size => {
+                    return Err(format!("its file `{name}` has {} bytes there, and {size} in the pack", output.size));
+                }
+                Some(_) => {}
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::{
     pipeline::{Files, Pipeline, absolute},
     plan::{Lock, Plan, StageState},
     store::{Store, sealed},
+    user_file::UserFile,
 };
 
 /// What goes into a pack beside the pipeline and its lock.
@@ -44,7 +45,7 @@ enum Origin {
     File(PathBuf),
 }
 
-/// Packs a pipeline, its files and the results that a plan found stored, into a file, which is there in full or not at all.
+/// Packs a pipeline, its files and the results that a plan found stored, into a file, which is there in full or not at all; or into a pipe.
 pub fn pack(
     pipeline: &Pipeline,
     store: &Store,
@@ -90,16 +91,11 @@ pub fn pack(
         manifest.records.iter().zip(texts).map(|(record, text)| (store.record(record.key), Origin::Bytes(text))),
     );
 
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |error: io::Error| PackError::io("write", path)(error);
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(io)?;
-    archive(BufWriter::with_capacity(1 << 20, file.as_file_mut()), &manifest, contents, &io)?;
-    file.as_file().sync_all().map_err(io)?;
-    let bytes = file.as_file().metadata().map_err(io)?.len();
-    file.persist(path).map_err(|error| io(error.error))?;
+    let mut file = UserFile::create(path).map_err(io)?;
+    archive(BufWriter::with_capacity(1 << 20, &mut file), &manifest, contents, &io)?;
+    let bytes = file.bytes();
+    file.finish().map_err(io)?;
     Ok(Packed { manifest, bytes, notices })
 }
 

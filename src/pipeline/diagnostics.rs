@@ -4,6 +4,8 @@ use std::{borrow::Cow, fmt, ops::Range, path::PathBuf, sync::Arc};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 
+use crate::printable::printable;
+
 /// At most so many mistakes are shown in full.
 const SHOWN: usize = 50;
 
@@ -163,7 +165,7 @@ impl fmt::Display for Diagnostics {
 
 impl Written {
     fn group<'a>(&'a self, diagnostic: &'a Diagnostic) -> Group<'a> {
-        let title = Level::ERROR.primary_title(&*diagnostic.message);
+        let title = Level::ERROR.primary_title(printable(&diagnostic.message));
         let in_texts = || diagnostic.secondary.iter().filter(|(place, _)| matches!(place, Place::File { .. }));
         let mut group = match diagnostic.place {
             Place::Whole => title.element(Origin::path(self.path(0))),
@@ -179,7 +181,7 @@ impl Written {
             }
         }
         if matches!(diagnostic.place, Place::Override(_)) && !diagnostic.label.is_empty() {
-            group = group.element(Level::NOTE.message(normalize_untrusted_str(&diagnostic.label)));
+            group = group.element(Level::NOTE.message(shown(&diagnostic.label)));
         }
         for (place, _) in &diagnostic.secondary {
             if let Place::Override(index) = place {
@@ -188,17 +190,17 @@ impl Written {
             }
         }
         match &diagnostic.help {
-            Some(help) => group.element(Level::HELP.message(normalize_untrusted_str(help))),
+            Some(help) => group.element(Level::HELP.message(shown(help))),
             None => group,
         }
     }
 
     fn override_text(&self, index: usize) -> String {
-        normalize_untrusted_str(self.overrides.get(index).map_or("", String::as_str))
+        shown(self.overrides.get(index).map_or("", String::as_str))
     }
 
     fn path(&self, text: usize) -> String {
-        normalize_untrusted_str(&self.texts.get(text).map_or(Cow::Borrowed(""), |text| text.path.to_string_lossy()))
+        shown(&self.texts.get(text).map_or(Cow::Borrowed(""), |text| text.path.to_string_lossy()))
     }
 
     /// The lines of one text from the first to the last marked one, so that a long file costs nothing.
@@ -226,10 +228,25 @@ impl Written {
         let line = text[..start].bytes().filter(|&b| b == b'\n').count() + 1;
         let annotations = marks.into_iter().map(|(kind, range, label)| {
             let annotation = kind.span(range.start - start..range.end - start);
-            if label.is_empty() { annotation } else { annotation.label(label) }
+            if label.is_empty() { annotation } else { annotation.label(printable(label)) }
         });
-        Snippet::source(&text[start..end]).line_start(line).path(self.path(index)).annotations(annotations)
+        Snippet::source(of_the_same_length(&text[start..end]))
+            .line_start(line)
+            .path(self.path(index))
+            .annotations(annotations)
     }
+}
+
+/// A text of others as the renderer shows it, printable.
+fn shown(text: &str) -> String {
+    normalize_untrusted_str(&printable(text))
+}
+
+/// Lines of a file without the control characters that the renderer lets through, those above ASCII: others of as many bytes are in their
+/// places, so that marks stay where they are.
+fn of_the_same_length(lines: &str) -> Cow<'_, str> {
+    let through = |c: char| c.is_control() && !c.is_ascii();
+    if lines.contains(through) { lines.replace(through, "·").into() } else { lines.into() }
 }
 
 /// The nearest character boundary at or before a byte.
@@ -238,4 +255,31 @@ fn floor(text: &str, mut at: usize) -> usize {
         at -= 1;
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_do_not_act_on_the_terminal_where_the_program_colours() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\u{7}\u{202e}\r";
+        let text = format!("x: {hostile}\ny: 1\n");
+        let place = Place::File { text: 0, start: 3, end: 3 + hostile.len() };
+        let written = Written {
+            texts: vec![Text { path: PathBuf::from(hostile), text: text.into() }],
+            overrides: vec![hostile.to_owned()].into(),
+        };
+        let in_file = Diagnostic::new(hostile, place).label(hostile).help(hostile).also(Place::Override(0), hostile);
+        let list = vec![in_file, Diagnostic::new(hostile, Place::Override(0)).label(hostile)];
+        let diagnostics = Diagnostics::new(written, list);
+        let acts = |c: char| crate::printable::acts(c) && c != '\n';
+        assert!(!diagnostics.render(false).contains(acts), "{:?}", diagnostics.render(false));
+        let coloured = diagnostics.render(true);
+        assert!(coloured.contains("\x1b["));
+        for piece in coloured.split("\x1b[").skip(1) {
+            let (codes, rest) = piece.split_once('m').unwrap();
+            assert!(codes.chars().all(|c| c.is_ascii_digit() || c == ';') && !rest.contains(acts), "{piece:?}");
+        }
+    }
 }

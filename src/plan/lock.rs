@@ -5,8 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
-    io::{self, Write},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -19,6 +18,7 @@ use crate::{
     pipeline::{Declared, Pipeline},
     stage::{Metrics, nearest},
     store::{Output, Provenance, Record, Store, artifact},
+    user_file,
 };
 
 /// The version of the lock files that this program writes and reads.
@@ -182,16 +182,10 @@ impl Lock {
         let path = Self::path(pipeline);
         let io = |source| LockError::Io { action: "write", path: path.clone(), source };
         let text = self.to_text().map_err(|error| io(error.into()))?;
-        if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        if path.is_file() && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(false);
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(io)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-        file.persist(&path).map_err(|error| io(error.error))?;
+        user_file::write_plain(&path, text.as_bytes()).map_err(io)?;
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! What a remote has: records, read with the distrust that they deserve.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -13,9 +13,6 @@ use crate::{key::CacheKey, store::Record};
 
 /// No record is larger, in bytes: they list files and metrics.
 const LARGEST: u64 = 16 << 20;
-
-/// The longest name that a file can have on the usual file systems, in bytes.
-const LONGEST_NAME: usize = 255;
 
 /// A record that a remote has, with its text there.
 #[derive(Clone, Debug)]
@@ -72,7 +69,7 @@ impl Link {
             Err(error) => return Err(error),
         };
         match Record::from_text(&text) {
-            Some(record) => match fault(&record, key) {
+            Some(record) => match record.fault(key) {
                 Some(fault) => Err(bad(fault)),
                 None => Ok(Some(Offered { record: Arc::new(record), text: text.into() })),
             },
@@ -90,33 +87,4 @@ fn is_of_another_version(text: &[u8]) -> bool {
 
 fn beginning(text: &[u8]) -> String {
     line(&String::from_utf8_lossy(&text[..text.len().min(40)]))
-}
-
-/// Why a record cannot be that of this key.
-fn fault(record: &Record, key: CacheKey) -> Option<String> {
-    if record.key != key {
-        return Some(format!("is of another key, {}", record.key.short()));
-    }
-    if record.material.key().ok() != Some(key) {
-        return Some("is not made of what its key says".to_owned());
-    }
-    for (name, output) in &record.outputs {
-        // As `Store::take_out` has it, and printable.
-        let plain = Path::new(name).file_name() == Some(name.as_ref()) && name.len() <= LONGEST_NAME;
-        if !plain || name.contains(char::is_control) {
-            return Some(format!("has a file of the name `{}`", line(name)));
-        }
-        if output.size > i64::MAX as u64 {
-            return Some(format!("has a file of {} bytes", output.size));
-        }
-    }
-    if record.outputs.values().try_fold(0u64, |sum, output| sum.checked_add(output.size)).is_none() {
-        return Some("has files of more bytes than there can be".to_owned());
-    }
-    let how = &record.provenance;
-    let shown = [&how.stage, &how.pipeline, &how.version, &how.device, &how.host, &how.started, &record.material.kind];
-    if shown.iter().any(|text| text.contains(char::is_control)) {
-        return Some("has control characters in its names".to_owned());
-    }
-    None
 }

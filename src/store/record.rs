@@ -13,6 +13,7 @@ use super::{StoreError, files, sealed};
 use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
+    printable::{acts, printable},
 };
 
 /// A file of an artifact.
@@ -104,7 +105,42 @@ impl Record {
     pub fn from_text(text: &[u8]) -> Option<Self> {
         sealed::open(Self::VERSION, text)
     }
+
+    /// Why it cannot be the record of this key, if it comes from elsewhere. What this store wrote itself is not asked again: a run reads
+    /// thousands of records.
+    pub(crate) fn fault(&self, key: CacheKey) -> Option<String> {
+        if self.key != key {
+            return Some(format!("is of another key, {}", self.key.short()));
+        }
+        if self.material.key().ok() != Some(key) {
+            return Some("is not made of what its key says".to_owned());
+        }
+        for (name, output) in &self.outputs {
+            // As `Store::take_out` has it, and printable.
+            let plain = Path::new(name).file_name() == Some(name.as_ref()) && name.len() <= LONGEST_NAME;
+            if !plain || name.contains(acts) {
+                let shown: String = name.chars().take(LONGEST_NAME).collect();
+                return Some(format!("has a file of the name `{}`", printable(&shown)));
+            }
+            if output.size > i64::MAX as u64 {
+                return Some(format!("has a file of {} bytes", output.size));
+            }
+        }
+        if self.outputs.values().try_fold(0u64, |sum, output| sum.checked_add(output.size)).is_none() {
+            return Some("has files of more bytes than there can be".to_owned());
+        }
+        let how = &self.provenance;
+        let shown =
+            [&how.stage, &how.pipeline, &how.version, &how.device, &how.host, &how.started, &self.material.kind];
+        if shown.iter().any(|text| text.contains(acts)) {
+            return Some("has control characters in its names".to_owned());
+        }
+        None
+    }
 }
+
+/// The longest name that a file can have on the usual file systems, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// Reads a record file; `None` if there is none that is intact, of this version and of this key.
 pub(super) fn read(path: &Path, key: CacheKey) -> Result<Option<Record>, StoreError> {

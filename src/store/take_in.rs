@@ -78,13 +78,15 @@ impl Store {
         }
     }
 
-    /// Stores the text of a record whose objects are there. A complete record that is there already stays. `None` if it is no record of
-    /// this key, or if objects are missing.
+    /// Stores the text of a record whose objects are there. A complete record that is there already stays. `None` if it cannot be a record
+    /// of this key, or if objects are missing.
     pub(crate) fn adopt(&self, key: CacheKey, text: &[u8]) -> Result<Option<Arc<Record>>, StoreError> {
         if let Found::Complete(first) = self.find(key)? {
             return Ok(Some(first));
         }
-        let Some(record) = Record::from_text(text).filter(|record| record.key == key) else { return Ok(None) };
+        let Some(record) = Record::from_text(text).filter(|record| record.fault(key).is_none()) else {
+            return Ok(None);
+        };
         if !record.outputs.values().all(|&output| self.holds(output)) {
             return Ok(None);
         }
@@ -114,6 +116,9 @@ mod tests {
             assert!(here.take_in_bytes(&bytes, output.digest).unwrap() && here.holds(*output));
         }
         assert!(here.adopt(key(2), &text).unwrap().is_none(), "it is of another key");
+        let mut other = record.clone();
+        other.material.seed += 1;
+        assert!(here.adopt(key(1), &other.to_text().unwrap()).unwrap().is_none(), "it is of other material");
         assert_eq!(*here.adopt(record.key, &text).unwrap().unwrap(), record);
         assert_eq!(fs::read(here.record(record.key)).unwrap(), text);
         assert!(here.verify().faults.is_empty());

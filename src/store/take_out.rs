@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Record, Store, StoreError, files};
-use crate::digest::Digest;
+use crate::{
+    digest::Digest,
+    user_file::{self, UserFile},
+};
 
 /// How a file of the store comes to be elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +33,7 @@ impl Store {
                 let reason = "a file's name must not lead elsewhere".to_owned();
                 return Err(StoreError::NotStorable { path, reason });
             }
-            // Under another name first: what is there stays until the new one is complete.
-            let tmp = tempfile::tempdir_in(folder).map_err(StoreError::io("create a folder in", folder))?;
-            let new = tmp.path().join(name);
-            place(&self.object(output.digest), &new, copying).map_err(StoreError::io("write", &path))?;
-            fs::rename(&new, &path).map_err(StoreError::io("write", &path))?;
+            hand_out(&self.object(output.digest), &path, copying).map_err(StoreError::io("write", &path))?;
             paths.push(path);
         }
         Ok(paths)
@@ -43,15 +42,28 @@ impl Store {
     /// Links an object to a place outside, or copies it where that cannot be. What is there already stays.
     pub(crate) fn take_out_object(&self, digest: Digest, to: &Path) -> Result<(), StoreError> {
         self.ensure_folder(to.parent().unwrap_or(Path::new("/")))?;
-        match place(&self.object(digest), to, Copying::Link) {
+        match place(&self.object(digest), to) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("write", to)(error)),
             _ => Ok(()),
         }
     }
 }
 
-fn place(object: &Path, new: &Path, copying: Copying) -> io::Result<()> {
-    if copying == Copying::Link && fs::hard_link(object, new).is_ok() {
+/// Puts a file where a user wants it: what is there stays until the new one is complete.
+fn hand_out(object: &Path, path: &Path, copying: Copying) -> io::Result<()> {
+    if copying == Copying::Link && user_file::link(object, path)? {
+        return Ok(());
+    }
+    let mut file = UserFile::create(path)?;
+    // There may be a link, which is read-only.
+    file.make_writable()?;
+    // The kernel copies, by reference where it can.
+    io::copy(&mut files::open(object)?, file.as_file_mut())?;
+    file.finish()
+}
+
+fn place(object: &Path, new: &Path) -> io::Result<()> {
+    if fs::hard_link(object, new).is_ok() {
         return Ok(());
     }
     // Into a new file, which has not the object's read-only mode; the kernel copies, by reference where it can.
@@ -73,7 +85,9 @@ mod tests {
         let (folder, store) = store();
         let record = put(&store, 1, "content");
         let out = folder.path().join("out/here");
-        for (copying, linked, writable) in [(Copying::Copy, false, true), (Copying::Link, true, false)] {
+        // Each in the place of what was there before.
+        let (copy, link) = ((Copying::Copy, false, true), (Copying::Link, true, false));
+        for (copying, linked, writable) in [copy, link, link, copy] {
             let paths = store.take_out(&record, &out, copying).unwrap();
             assert!(!paths.is_empty());
             for path in paths {

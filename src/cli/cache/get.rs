@@ -10,6 +10,7 @@ use super::super::{
     arguments::{CacheArgs, PipelineArgs, one_stage},
     output::print,
     show::record,
+    signals::leave_nothing_unfinished,
     trained::intact,
 };
 
@@ -38,6 +39,7 @@ pub(in crate::cli) struct Get {
 
 impl Get {
     pub(super) fn run(&self) -> Outcome {
+        leave_nothing_unfinished()?;
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
         let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])

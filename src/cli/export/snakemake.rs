@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt::Write, path::Path};
 use pgan_pipe::{
     device::DeviceName,
     pipeline::{Declared, Pipeline},
+    printable::acts,
     shell::quote,
 };
 
@@ -118,7 +119,7 @@ fn python(text: &str) -> String {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
-            c if c.is_control() => {
+            c if acts(c) => {
                 let _ = write!(quoted, "\\u{:04x}", c as u32);
             }
             c => quoted.push(c),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use console::measure_text_width;
+use pgan_pipe::printable::printable;
 
-use crate::cli::text::seconds;
+use crate::cli::{output::Styled, text::seconds};
 
 /// What one looks at while a training runs, in this order, and what it is called where there is little room.
 const MAIN: [(&str, &str); 6] =
@@ -36,8 +37,9 @@ pub(super) fn whole(time: f64) -> String {
     if time < 59.5 { format!("{time:.0} s") } else { seconds(time) }
 }
 
-/// The text, or its beginning and its end with an ellipsis between: points of a sweep differ at the end.
+/// The text, printable, or its beginning and its end with an ellipsis between: points of a sweep differ at the end.
 pub(super) fn fit(text: &str, width: usize) -> String {
+    let text = &*printable(text);
     let chars: Vec<char> = text.chars().collect();
     if measure_text_width(text) <= width {
         return text.to_owned() + &" ".repeat(width - measure_text_width(text));
@@ -48,7 +50,7 @@ pub(super) fn fit(text: &str, width: usize) -> String {
 }
 
 /// A bar with what fits beside it: first values go, from the last, then the rate, then the bar.
-pub(super) fn training(at: &Training<'_>, names: usize, width: usize, color: bool) -> String {
+pub(super) fn training(at: &Training<'_>, names: usize, width: usize, color: bool) -> Styled {
     let count = at.steps.to_string();
     let steps = format!("{:>width$}/{count}", at.step, width = count.len());
     let rate = at.pace.map(|(rate, _)| format!("{rate:.*}/s", usize::from(rate < 10.0)));
@@ -64,20 +66,16 @@ pub(super) fn training(at: &Training<'_>, names: usize, width: usize, color: boo
     for text in choices.chain([beside(&[], None)]) {
         let room = width.saturating_sub(measure_text_width(&name) + 2 + measure_text_width(&text));
         if room >= *BAR.start() {
-            return format!("{name}  {}{text}", bar(at.step, at.steps, room.min(*BAR.end()), color));
+            let bar = bar(at.step, at.steps, room.min(*BAR.end()), color);
+            return Styled::plain(&name) + "  " + bar + text.as_str();
         }
     }
-    name + &beside(&[], None)
+    Styled::plain(&name) + beside(&[], None).as_str()
 }
 
-fn bar(step: u64, steps: u64, width: usize, color: bool) -> String {
+fn bar(step: u64, steps: u64, width: usize, color: bool) -> Styled {
     let done = (width as u64 * step.min(steps) / steps.max(1)) as usize;
-    paint(&"━".repeat(done), 36, color) + &paint(&"─".repeat(width - done), 2, color)
-}
-
-/// The text in a colour of the terminal, if colours are wanted.
-pub(super) fn paint(text: &str, ansi: u8, color: bool) -> String {
-    if color && !text.is_empty() { format!("\x1b[{ansi}m{text}\x1b[0m") } else { text.to_owned() }
+    Styled::painted(&"━".repeat(done), 36, color) + Styled::painted(&"─".repeat(width - done), 2, color)
 }
 
 /// A number with three digits.
@@ -100,6 +98,7 @@ mod tests {
         let values = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let pace = Some((146.2, 18.8));
         training(&Training { name: "boosted", step: 1250, steps: 4000, pace, values: &values }, 10, width, false)
+            .into_string()
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, io::IsTerminal};
 
 use pgan_pipe::{pipeline::Pipeline, run::Event};
 
+use super::failure::Failure;
+
 mod json;
 mod layout;
 mod pace;
@@ -17,6 +19,11 @@ pub(in crate::cli) use transfer::Transfer;
 pub(in crate::cli) trait Reporter {
     /// Something happened.
     fn event(&mut self, event: &Event);
+
+    /// Nothing more happens. Fails if somebody could not be told what did.
+    fn end(self: Box<Self>) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// How much to say.

@@ -13,11 +13,11 @@ use pgan_pipe::run::Event;
 
 use super::{
     Members, Reporter, Verbosity, failure, finished,
-    layout::{self, Training, fit, paint, whole},
+    layout::{self, Training, fit, whole},
     pace::Pace,
 };
 use crate::cli::{
-    output,
+    output::{self, Styled},
     plan::reasons,
     text::{bytes as in_words, count, seconds, several},
 };
@@ -87,12 +87,12 @@ impl Terminal {
     /// A line above the running stages, with a sign in a colour.
     fn line(&mut self, sign: &str, ansi: u8, rest: &str) {
         self.tell_cached();
-        self.print(&format!("{} {rest}", paint(sign, ansi, self.color)));
+        self.print(Styled::painted(sign, ansi, self.color) + " " + rest);
     }
 
-    fn print(&self, line: &str) {
+    fn print(&self, line: Styled) {
         // The display refuses only if standard error is closed.
-        let _ = self.display.println(line);
+        let _ = self.display.println(line.into_string());
     }
 
     /// A line of a stage that is over.
@@ -107,23 +107,28 @@ impl Terminal {
         if !self.cached.is_empty() {
             let cached = std::mem::take(&mut self.cached);
             let text = format!("· cached: {}", several(&cached));
-            self.print(&paint(&text, DIM, self.color));
+            self.print(Styled::painted(&text, DIM, self.color));
         }
     }
 
     /// Says how far the run has come.
     fn count(&self) {
         let Some(total) = &self.total else { return };
-        let mut parts = vec![format!("{} of {}", self.done, count(self.members.len(), "stage"))];
-        parts.extend((!self.running.is_empty()).then(|| format!("{} running", self.running.len())));
-        parts.extend((self.failed > 0).then(|| paint(&format!("{} failed", self.failed), RED, self.color)));
-        total.set_message(format!("  {}", parts.join(", ")));
+        let mut text = Styled::plain(&format!("  {} of {}", self.done, count(self.members.len(), "stage")));
+        if !self.running.is_empty() {
+            text += &*format!(", {} running", self.running.len());
+        }
+        if self.failed > 0 {
+            text = text + ", " + Styled::painted(&format!("{} failed", self.failed), RED, self.color);
+        }
+        total.set_message(text.into_string());
     }
 
     /// Shows a stage that is at work, and how.
     fn begin(&mut self, stage: &str, how: &str) {
         self.remove(stage);
-        let bar = ProgressBar::new_spinner().with_message(format!("{}  {how}", fit(stage, self.names())));
+        let text = Styled::plain(&fit(stage, self.names())) + "  " + how;
+        let bar = ProgressBar::new_spinner().with_message(text.into_string());
         bar.set_style(style("{spinner} {msg}  {time}"));
         let bar = match &self.total {
             Some(total) => self.display.insert_before(total, bar),
@@ -151,7 +156,7 @@ impl Terminal {
         let pace = running.pace.at(Instant::now(), step, steps);
         let training = Training { name: stage, step, steps, pace, values };
         let width = usize::from(width()).saturating_sub(3);
-        running.bar.set_message(layout::training(&training, names, width, self.color));
+        running.bar.set_message(layout::training(&training, names, width, self.color).into_string());
     }
 }
 
@@ -223,7 +228,7 @@ impl Reporter for Terminal {
                 if let Some(total) = self.total.take() {
                     total.finish_and_clear();
                 }
-                self.print(&finished(event, &self.times).unwrap_or_default());
+                self.print(Styled::plain(&finished(event, &self.times).unwrap_or_default()));
             }
         }
     }

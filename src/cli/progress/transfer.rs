@@ -10,7 +10,7 @@ use pgan_pipe::remote::Progress;
 use serde_json::json;
 
 use crate::cli::{
-    output::{print_json, say},
+    output::{say, write_json},
     text::bytes,
 };
 
@@ -66,8 +66,8 @@ impl Transfer {
             }
             Shape::Json if self.told.elapsed() >= OFTEN => {
                 self.told = Instant::now();
-                // Whoever closed the pipe does not want to hear.
-                let _ = print_json([json!({
+                // The last line, which tells of all, fails as this one does.
+                let _ = write_json([json!({
                     "event": "transfer_progress", "objects": objects, "of_objects": of_objects, "bytes": done, "of_bytes": all,
                 })]);
             }
