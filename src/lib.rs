@@ -19,6 +19,7 @@ pub mod export;
 pub mod key;
 pub mod metrics;
 pub mod model;
+pub mod names;
 pub mod pack;
 pub mod pipeline;
 pub mod plan;

@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     digest::Digest,
+    names::cleaned,
     stage::{Problem, Source, Stage},
 };
 
@@ -324,11 +325,10 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     include::plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
-/// A pipeline's name from its file's: what cannot stand in a name becomes `-`.
+/// A pipeline's name from its file's, cleaned of what cannot stand in a name.
 fn name_of(path: &Path) -> String {
-    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let name: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let stem = path.file_stem().map_or("pipeline".into(), |stem| stem.to_string_lossy());
+    let name = cleaned(&stem, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'), '-', 100);
     let name = name.trim_start_matches(['-', '_', '.']);
-    if name.is_empty() { "pipeline".into() } else { name.chars().take(100).collect() }
+    if name.is_empty() { "pipeline".into() } else { name.into() }
 }
