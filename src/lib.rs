@@ -16,6 +16,7 @@ pub mod data;
 pub mod device;
 pub mod digest;
 pub mod export;
+pub mod files;
 pub mod key;
 pub mod metrics;
 pub mod model;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::{Content, Item, MAX_RECORD, Manifest, PackError, PackedRecord, Receiver, read};
 use crate::{
     digest::Digest,
+    files,
     key::CacheKey,
     pipeline::absolute,
     store::{Output, Record, Store, StoreError},
@@ -28,7 +29,7 @@ pub struct Unpacked {
 
 /// Unpacks a file. What is in the way with other content is an error, unless it is to be replaced.
 pub fn unpack(pack: &Path, folder: &Path, store: &Store, replace: bool) -> Result<Unpacked, PackError> {
-    let file = File::open(pack).map_err(PackError::io("read", pack))?;
+    let file = files::open_or_stream(pack).map_err(PackError::io("read", pack))?;
     fs::create_dir_all(folder).map_err(PackError::io("create", folder))?;
     let staging = tempfile::Builder::new()
         .prefix(".unpacking-")

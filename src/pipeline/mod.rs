@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,6 +14,7 @@ use std::{
 
 use crate::{
     digest::Digest,
+    files,
     names::cleaned,
     stage::{Problem, Source, Stage},
 };
@@ -119,7 +119,8 @@ impl Pipeline {
     pub fn load(path: &Path, overrides: &[(String, String)]) -> Result<Self, PipelineError> {
         let io = |source| PipelineError::Io { path: path.to_owned(), source };
         let mut bytes = Vec::new();
-        File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+        let file = files::open_or_stream(path).map_err(io)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
         Self::parse(&bytes, path, overrides)
     }
 
