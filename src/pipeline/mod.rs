@@ -259,6 +259,19 @@ impl Pipeline {
         Err(PipelineError::Invalid(Diagnostics::new(self.written.clone(), mistakes)))
     }
 
+    /// What is worth knowing of the source files of all stages and no mistake, each once, with the stage that it is first said of.
+    pub fn remarks(&self) -> Vec<(&str, String)> {
+        let mut remarks: Vec<(&str, String)> = Vec::new();
+        for declared in &self.stages {
+            for remark in declared.stage.remarks(&self.sources(declared)) {
+                if remarks.iter().all(|(_, said)| *said != remark) {
+                    remarks.push((&declared.name, remark));
+                }
+            }
+        }
+        remarks
+    }
+
     /// What to say of a source that lies in a pack.
     fn in_pack(&self, field: &str, path: &Path) -> Option<Problem> {
         let path = include::plain(path);
