@@ -5,6 +5,8 @@ use std::{fmt, fs::File, io, os::unix::fs::FileExt, path::Path, str::FromStr};
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::files;
+
 /// The BLAKE3 digest of some content: what names an object in the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -15,17 +17,17 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Digests a file without holding it in memory, a large one on all cores. It is read and not mapped: a file that another program
+    /// Digests a regular file without holding it in memory, a large one on all cores. It is read and not mapped: a file that another program
     /// cuts short meanwhile is an error and must not end this one.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        Self::of_open_file(&File::open(path)?)
+        Self::of_open_file(&files::open(path)?)
     }
 
     /// Digests a file from where it stands, as [`of_file`](Self::of_file) does.
     pub(crate) fn of_open_file(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let hash = if metadata.is_file() && metadata.len() > LEAF {
-            let (left, right) = halves(file, 0, metadata.len())?;
+        let length = file.metadata()?.len();
+        let hash = if length > LEAF {
+            let (left, right) = halves(file, 0, length)?;
             merge_subtrees_root(&left, &right, Mode::Hash)
         } else {
             blake3::Hasher::new().update_reader(file)?.finalize()

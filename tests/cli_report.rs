@@ -92,6 +92,47 @@ fn the_page_holds_results_curves_and_provenance_and_needs_nothing_else() {
 }
 
 #[test]
+fn columns_whose_names_are_alike_have_a_plot_each() {
+    let folder = Folder::new();
+    let long = "é".repeat(150);
+    let columns = ["pt [GeV]", "pt (GeV)", "pt/GeV", "e+", "e-", "PT", "pt", &long];
+    let row = |i: usize| {
+        let values = (1..=columns.len()).map(|k| format!("{}", (i * (7 * k + 30) % 101) as f64 / 101.0));
+        values.collect::<Vec<_>>().join(",")
+    };
+    let rows: Vec<String> = std::iter::once(columns.join(",")).chain((0..600).map(row)).collect();
+    fs::write(folder.path("events.csv"), rows.join("\n")).unwrap();
+    let pipeline = "\
+name: alike
+stages:
+  events: { kind: dataset, file: events.csv }
+  base:
+    kind: train_gan
+    data: events
+    generator: { architecture: mlp, layers: [8], latent: 4 }
+    discriminator: { layers: [8] }
+    steps: 20
+    batch: 32
+  frozen: { kind: freeze, model: base }
+  evaluation: { kind: evaluate, data: events, models: [base, frozen], metrics: [chi2], bootstrap: 0 }
+";
+    fs::write(folder.path("pipeline.yaml"), pipeline).unwrap();
+    let run = folder.run(&["run", "pipeline.yaml"]);
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && said.contains("8 plots in results/alike/evaluation"), "{said}");
+    folder.print(&["report", "pipeline.yaml", "--plots", "figures"]);
+    for (place, extension) in [("results/alike/evaluation", "svg"), ("figures/evaluation", "png")] {
+        let paths = fs::read_dir(folder.path(place)).unwrap().map(|entry| entry.unwrap().path());
+        let paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+        let folded: std::collections::HashSet<String> =
+            paths.iter().map(|path| path.to_string_lossy().to_lowercase()).collect();
+        let contents: std::collections::HashSet<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+        assert_eq!((paths.len(), folded.len(), contents.len()), (8, 8, 8), "{paths:?}");
+    }
+    assert!(folder.path("results/alike/evaluation/e+.svg").exists());
+}
+
+#[test]
 fn what_has_not_run_or_failed_is_shown_as_such() {
     let folder = bench();
     let output = folder.run(&["report", "pipeline.yaml"]);

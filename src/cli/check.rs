@@ -4,7 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, arguments::PipelineArgs, output::print, text::count};
+use super::{
+    Outcome,
+    arguments::PipelineArgs,
+    output::{print, say},
+    text::count,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +27,9 @@ impl Check {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         pipeline.preflight(&(0..pipeline.stages.len()).collect::<Vec<_>>())?;
+        for (stage, remark) in pipeline.remarks() {
+            say(&format!("note: {stage}: {remark}"));
+        }
         let (named, all) = (pipeline.named, pipeline.stages.len());
         let expanded = if all > named { format!("; {all} with sweeps, rounds and replicas") } else { String::new() };
         print(&format!("{}: valid, {}{expanded}", self.pipeline.file.display(), count(named, "stage")))?;

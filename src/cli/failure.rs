@@ -203,8 +203,8 @@ impl From<SubmitError> for Failure {
     }
 }
 
-/// A path that leads nowhere is wrong usage; one that cannot be read is trouble.
+/// A path that leads nowhere, or to what is no file, is wrong usage; one that cannot be read is trouble.
 fn of_source(error: &io::Error) -> u8 {
-    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
-    if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) { INVALID } else { IO }
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+    if matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput) { INVALID } else { IO }
 }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use pgan_pipe::{
+    names::file_names,
     plan::{Plan, StageState},
     report::{Evaluation, Report as Page, page, plot},
     store::{Record, Store},
@@ -21,7 +22,7 @@ use super::{
     arguments::{CacheArgs, PipelineArgs},
     failure::{CORRUPT, IO},
     output::{print_json, say, write_file},
-    results::file_name,
+    results::stage_folders,
     signals::leave_nothing_unfinished,
 };
 
@@ -69,10 +70,16 @@ impl Report {
         let mut written = vec![path.clone()];
         write(&path, html.as_bytes())?;
         if let Some(folder) = &self.plots {
+            let folders = stage_folders(&pipeline);
             for stage in &plan.stages {
                 let StageState::Cached { record, .. } = &stage.state else { continue };
                 let models = &pipeline.stages[stage.index].models;
-                written.extend(plots(&store, record, models, &folder.join(&stage.name))?);
+                written.extend(plots(
+                    &store,
+                    record,
+                    models,
+                    &folder.join(folders.get(stage.name.as_str()).unwrap_or(&stage.name)),
+                )?);
             }
         }
         if self.json {
@@ -122,11 +129,12 @@ fn plots(store: &Store, record: &Record, models: &[String], folder: &Path) -> Re
     let evaluation = Evaluation::load(&store.object(file.digest)).map_err(|error| Failure::new(IO, error))?;
     let figures = page::figures(&evaluation, models, plot::Size::Full).map_err(|error| Failure::new(IO, error))?;
     let mut written = Vec::new();
-    for (name, svg) in figures {
-        let path = folder.join(format!("{}.svg", file_name(&name)));
+    let names = file_names(figures.iter().map(|(name, _)| name.as_str()));
+    for (name, (_, svg)) in names.iter().zip(figures) {
+        let path = folder.join(format!("{name}.svg"));
         write(&path, svg.as_bytes())?;
         let png = plot::png(&svg, PNG_SCALE).map_err(|error| Failure::new(IO, error))?;
-        let image = path.with_extension("png");
+        let image = folder.join(format!("{name}.png"));
         write(&image, &png)?;
         written.extend([path, image]);
     }

@@ -2,13 +2,14 @@
 //! `results/PIPELINE/STAGE`. The histograms of a study are those of its first evaluation; `paired.svg` shows its comparisons.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use pgan_pipe::{
+    names::file_names,
     pipeline::{Declared, Pipeline},
     report::{self, Evaluation, page, plot},
     run::Summary,
@@ -28,6 +29,7 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
         .flat_map(|(declared, _)| declared.stage.ports().into_iter().map(|port| port.reference))
         .collect();
     let mut corrupted = Vec::new();
+    let folders = stage_folders(pipeline);
     for (declared, record) in done().filter(|(declared, _)| !in_study.contains(declared.name.as_str())) {
         let Declared { name, stage: kind, models, .. } = declared;
         let text = match kind {
@@ -43,13 +45,18 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
             corrupted.push(name.as_str());
             continue;
         }
-        let folder = Path::new("results").join(&pipeline.name).join(name);
-        let written = histograms(store, record, models, &folder).and_then(|mut paths| {
+        let folder = Path::new("results").join(&pipeline.name).join(folders.get(name.as_str()).unwrap_or(name));
+        let written = histograms(store, record, models).and_then(|mut figures| {
             if let Stage::Aggregate(study) = kind {
                 let svg = plot::paired_plot(&record.metrics, models, study.primary, study.margin.get())?;
-                paths.extend(svg.map(|svg| write(&folder, "paired", &svg)).transpose()?);
+                figures.extend(svg.map(|svg| ("paired".to_owned(), svg)));
             }
-            Ok(paths)
+            let names = file_names(figures.iter().map(|(name, _)| name.as_str()));
+            names
+                .iter()
+                .zip(&figures)
+                .map(|(name, (_, svg))| write(&folder, name, svg))
+                .collect::<anyhow::Result<Vec<_>>>()
         });
         if !quiet {
             say(&format!("\n{name}\n{text}"));
@@ -70,12 +77,17 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
     Err(Failure::message(CORRUPT, message))
 }
 
-/// Writes the figures of an evaluation, and gives their paths.
-fn histograms(store: &Store, record: &Record, models: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The folders for files of stages, by the stages' names.
+pub(super) fn stage_folders(pipeline: &Pipeline) -> HashMap<&str, String> {
+    let names = || pipeline.stages.iter().map(|stage| stage.name.as_str());
+    names().zip(file_names(names())).collect()
+}
+
+/// The figures of an evaluation with their names.
+fn histograms(store: &Store, record: &Record, models: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     let file = record.outputs.get(Evaluation::FILE).context("the evaluation has no histograms")?;
     let evaluation = Evaluation::load(&store.object(file.digest))?;
-    let figures = page::figures(&evaluation, models, plot::Size::Full)?;
-    figures.iter().map(|(name, svg)| write(folder, &file_name(name), svg)).collect()
+    Ok(page::figures(&evaluation, models, plot::Size::Full)?)
 }
 
 /// Writes a plot, unless it is there with the same bytes.
@@ -87,10 +99,4 @@ fn write(folder: &Path, name: &str, svg: &str) -> anyhow::Result<PathBuf> {
         user_file::write_plain(&path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(path)
-}
-
-/// An observable's name as the name of a file: columns may be called anything.
-pub(super) fn file_name(observable: &str) -> String {
-    let keep = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
-    observable.chars().map(keep).take(100).collect()
 }

@@ -6,16 +6,24 @@
 
 use std::{
     fs::File,
+    io,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
 
 use super::{DataError, Table, at_once};
+use crate::files;
 
+mod columns;
 mod csv;
 mod npy;
 mod parquet;
+mod precision;
+
+pub use columns::{Columns, Holds, Unreadable};
+pub use precision::Merged;
+use precision::{Exact, Precision};
 
 /// The most numbers of a file that become one table: 4 GiB in single precision.
 pub const MAX_VALUES: usize = 1 << 30;
@@ -51,16 +59,17 @@ impl Format {
     }
 }
 
-/// The numeric columns of a file, as [`read_table`] would name them for these features; reads no more than it must.
-pub fn columns(path: &Path, features: Option<&[String]>) -> Result<Vec<String>, DataError> {
+/// The columns of a file, as [`read_table`] would name them for these features; reads no more than it must.
+pub fn columns(path: &Path, features: Option<&[String]>) -> Result<Columns, DataError> {
     guarded(path, || match Format::of(path)? {
         Format::Parquet => parquet::columns(path),
-        Format::Csv => csv::columns(path),
+        Format::Csv => csv::columns(path, features),
         Format::Npy => npy::columns(path, features),
     })
 }
 
-/// Reads these columns of a file, or all numeric ones, in the file's order.
+/// Reads these columns of a file, or all that hold numbers, in the file's order. Without names, a column of row numbers that pandas has written
+/// is left out; [`columns`] tells what else is.
 ///
 /// An npy file of shape `[events, columns]` has columns named by `wanted` if there are as many, else `x0`, `x1`, …
 pub fn read_table(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {
@@ -78,15 +87,16 @@ pub fn read_table(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataE
     Table::concat(&names, &pieces)
 }
 
-/// Reads as [`read_table`] does, but hands the events on piece by piece, in order. At least one event comes, or an error.
-pub fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
+/// Reads as [`read_table`] does, but hands the events on piece by piece, in order. At least one event comes, or an error. Returns the columns of which
+/// single precision merges values.
+pub fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<Vec<Merged>, DataError> {
     let mut events = 0;
     let mut checked = |piece: Table| {
         check_finite(path, &piece, events)?;
         events += piece.len();
         if piece.is_empty() { Ok(ControlFlow::Continue(())) } else { sink(piece) }
     };
-    guarded(path, || match Format::of(path)? {
+    let merged = guarded(path, || match Format::of(path)? {
         Format::Parquet => parquet::stream(path, wanted, &mut checked),
         Format::Csv => csv::stream(path, wanted, &mut checked),
         Format::Npy => npy::stream(path, wanted, &mut checked),
@@ -94,7 +104,17 @@ pub fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Re
     if events == 0 {
         return Err(DataError::format(path, "there are no events in it"));
     }
-    Ok(())
+    Ok(merged)
+}
+
+/// The columns, in their order, of which single precision merges values.
+fn merged(names: &[String], precisions: &[Precision]) -> Vec<Merged> {
+    names.iter().zip(precisions).filter_map(|(name, precision)| precision.merged(name)).collect()
+}
+
+/// A watch on each of so many columns.
+fn precisions(columns: usize) -> Vec<Precision> {
+    std::iter::repeat_with(Precision::default).take(columns).collect()
 }
 
 /// Refuses the first number, row by row, that is not finite; `before` events came before these.
@@ -111,29 +131,17 @@ fn check_finite(path: &Path, table: &Table, before: usize) -> Result<(), DataErr
     Err(DataError::format(path, message))
 }
 
-/// Opens a regular file: not a folder, not a pipe that never ends.
+/// Opens a file that is not empty, with its length.
 fn open(path: &Path) -> Result<(File, u64), DataError> {
-    let file = File::open(path).map_err(DataError::io(path))?;
-    let metadata = file.metadata().map_err(DataError::io(path))?;
-    if !metadata.is_file() {
-        return Err(DataError::format(path, "this is not a regular file"));
-    }
-    if metadata.len() == 0 {
+    let opened = files::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (length, file) = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => DataError::format(path, error.to_string()),
+        _ => DataError::io(path)(error),
+    })?;
+    if length == 0 {
         return Err(DataError::format(path, "the file is empty"));
     }
-    Ok((file, metadata.len()))
-}
-
-/// Where the wanted columns stand among the known ones.
-fn resolve(path: &Path, wanted: &[String], known: &[String]) -> Result<Vec<usize>, DataError> {
-    let place = |name: &String| {
-        known.iter().position(|known| known == name).ok_or_else(|| DataError::NoColumnInFile {
-            path: path.to_owned(),
-            name: name.clone(),
-            known: known.to_vec(),
-        })
-    };
-    wanted.iter().map(place).collect()
+    Ok((file, length))
 }
 
 /// Names a table's columns; names that repeat are the file's fault.

@@ -11,6 +11,7 @@ use std::{
 use super::{Content, Item, MAX_RECORD, Manifest, PackError, PackedRecord, Receiver, ground::Ground, read};
 use crate::{
     digest::Digest,
+    files,
     key::CacheKey,
     store::{Output, Record, Store, StoreError},
     user_file::Temporary,
@@ -27,7 +28,7 @@ pub struct Unpacked {
 
 /// Unpacks a file. What is in the way with other content is an error, unless it is to be replaced.
 pub fn unpack(pack: &Path, folder: &Path, store: &Store, replace: bool) -> Result<Unpacked, PackError> {
-    let file = File::open(pack).map_err(PackError::io("read", pack))?;
+    let file = files::open_or_stream(pack).map_err(PackError::io("read", pack))?;
     fs::create_dir_all(folder).map_err(PackError::io("create", folder))?;
     let (staging, ()) = Temporary::beside(&folder.join("unpacking"), |path| DirBuilder::new().mode(0o700).create(path))
         .map_err(PackError::io("create a folder in", folder))?;

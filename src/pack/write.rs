@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     io::{self, BufWriter, Cursor, Read, Write},
     path::{Path, PathBuf},
 };
@@ -12,6 +12,7 @@ use tar::{Builder, EntryType, Header};
 use super::{Item, MANIFEST, Manifest, PackError, PackedFile, PackedRecord, Piece, VERSION, wrong_path};
 use crate::{
     digest::Digest,
+    files,
     key::CacheKey,
     pipeline::{Files, Pipeline, absolute},
     plan::{Lock, Plan, StageState},
@@ -127,7 +128,7 @@ fn archive(
         let Piece { digest, size } = item.content();
         let source: Box<dyn Read> = match origin {
             Origin::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-            Origin::File(path) => Box::new(File::open(&path).map_err(PackError::io("read", &path))?),
+            Origin::File(path) => Box::new(files::open(&path).map_err(PackError::io("read", &path))?),
         };
         let mut source = Hashing { source: source.take(size), hasher: blake3::Hasher::new() };
         archive.append(&header(&item.name(), size).map_err(io)?, &mut source).map_err(io)?;
@@ -184,7 +185,7 @@ fn is_packed(pipeline: &Pipeline, path: &Path) -> bool {
 /// The lock that lies beside the pipeline, or else one of what is stored.
 fn lock(pipeline: &Pipeline, plan: &Plan) -> Result<Option<Vec<u8>>, PackError> {
     let path = Lock::path(&pipeline.path);
-    match fs::read(&path) {
+    match files::read(&path, files::MAX_TEXT) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok(Lock::of(pipeline, plan).ok().and_then(|lock| lock.to_text().ok()).map(String::into_bytes))
@@ -236,10 +237,13 @@ fn piece(path: &Path, origin: &Origin) -> Result<Piece, PackError> {
     match origin {
         Origin::Bytes(bytes) => Ok(of_bytes(bytes)),
         Origin::File(file) => {
-            let metadata = fs::metadata(file).map_err(PackError::io("read", file))?;
-            if !metadata.is_file() {
-                return Err(PackError::NotPackable { path: path.to_owned(), reason: "it is no file".into() });
-            }
+            let not_packable = |error: io::Error| match error.kind() {
+                io::ErrorKind::InvalidInput => {
+                    PackError::NotPackable { path: path.to_owned(), reason: error.to_string() }
+                }
+                _ => PackError::io("read", file)(error),
+            };
+            let metadata = files::metadata(file).map_err(not_packable)?;
             let digest = Digest::of_file(file).map_err(PackError::io("read", file))?;
             Ok(Piece { digest, size: metadata.len() })
         }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Component, Path, PathBuf},
 };
@@ -19,6 +19,7 @@ use super::{
     packed::{self, Packs},
     yaml,
 };
+use crate::files;
 
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 16;
@@ -38,12 +39,8 @@ impl Files<'_> {
     fn read(self, path: &Path) -> io::Result<Vec<u8>> {
         match self {
             Self::Disk => {
-                // Whoever opens a pipe may wait for ever.
-                if !fs::metadata(path)?.is_file() {
-                    return Err(io::Error::other("it is no regular file"));
-                }
                 let mut bytes = Vec::new();
-                File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+                files::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
                 Ok(bytes)
             }
             Self::Memory(files) => files.get(&plain(path)).cloned().ok_or_else(|| io::ErrorKind::NotFound.into()),

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,6 +14,8 @@ use std::{
 
 use crate::{
     digest::Digest,
+    files,
+    names::cleaned,
     stage::{Problem, Source, Stage},
 };
 
@@ -118,7 +119,8 @@ impl Pipeline {
     pub fn load(path: &Path, overrides: &[(String, String)]) -> Result<Self, PipelineError> {
         let io = |source| PipelineError::Io { path: path.to_owned(), source };
         let mut bytes = Vec::new();
-        File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+        let file = files::open_or_stream(path).map_err(io)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
         Self::parse(&bytes, path, overrides)
     }
 
@@ -257,6 +259,19 @@ impl Pipeline {
         Err(PipelineError::Invalid(Diagnostics::new(self.written.clone(), mistakes)))
     }
 
+    /// What is worth knowing of the source files of all stages and no mistake, each once, with the stage that it is first said of.
+    pub fn remarks(&self) -> Vec<(&str, String)> {
+        let mut remarks: Vec<(&str, String)> = Vec::new();
+        for declared in &self.stages {
+            for remark in declared.stage.remarks(&self.sources(declared)) {
+                if remarks.iter().all(|(_, said)| *said != remark) {
+                    remarks.push((&declared.name, remark));
+                }
+            }
+        }
+        remarks
+    }
+
     /// What to say of a source that lies in a pack.
     fn in_pack(&self, field: &str, path: &Path) -> Option<Problem> {
         let path = include::plain(path);
@@ -324,11 +339,10 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     include::plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
-/// A pipeline's name from its file's: what cannot stand in a name becomes `-`.
+/// A pipeline's name from its file's, cleaned of what cannot stand in a name.
 fn name_of(path: &Path) -> String {
-    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let name: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let stem = path.file_stem().map_or("pipeline".into(), |stem| stem.to_string_lossy());
+    let name = cleaned(&stem, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'), '-', 100);
     let name = name.trim_start_matches(['-', '_', '.']);
-    if name.is_empty() { "pipeline".into() } else { name.chars().take(100).collect() }
+    if name.is_empty() { "pipeline".into() } else { name.into() }
 }

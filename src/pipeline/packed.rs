@@ -3,13 +3,16 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs::{self, File},
+    fs,
     io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
 use super::{Carried, MAX_BYTES, absolute, include::plain};
-use crate::pack::{Manifest, read_file, read_manifest};
+use crate::{
+    files,
+    pack::{Manifest, read_file, read_manifest},
+};
 
 /// What the name of a pack ends in.
 const EXTENSION: &str = "pgan";
@@ -29,7 +32,7 @@ impl Packs {
         let manifest = match self.0.entry(pack.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                new.insert(read_manifest(BufReader::new(File::open(pack)?)).map_err(io::Error::other)?)
+                new.insert(read_manifest(BufReader::new(files::open(pack)?)).map_err(io::Error::other)?)
             }
         };
         if inner.as_os_str().is_empty() {
@@ -38,7 +41,7 @@ impl Packs {
             return Ok(format!("include: {included}\n").into_bytes());
         }
         let inner = plain(inner).to_string_lossy().into_owned();
-        let found = read_file(File::open(pack)?, &inner, MAX_BYTES).map_err(io::Error::other)?;
+        let found = read_file(files::open(pack)?, &inner, MAX_BYTES).map_err(io::Error::other)?;
         found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("the pack has no file `{inner}`")))
     }
 

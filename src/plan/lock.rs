@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Made, Plan, PlanError, Reason, StageState, changes, declared_material};
 use crate::{
     digest::Digest,
+    files,
     key::{CacheKey, KeyMaterial},
     pipeline::{Declared, Pipeline},
     stage::{Metrics, nearest},
@@ -149,7 +150,7 @@ impl Lock {
     /// Reads the lock of a pipeline file.
     pub fn read(pipeline: &Path) -> Result<Self, LockError> {
         let path = Self::path(pipeline);
-        let text = match fs::read(&path) {
+        let text = match files::read(&path, files::MAX_TEXT) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(LockError::Absent { path, pipeline: pipeline.to_owned() });
@@ -182,7 +183,7 @@ impl Lock {
         let path = Self::path(pipeline);
         let io = |source| LockError::Io { action: "write", path: path.clone(), source };
         let text = self.to_text().map_err(|error| io(error.into()))?;
-        if path.is_file() && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        if files::read(&path, files::MAX_TEXT).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(false);
         }
         user_file::write_plain(&path, text.as_bytes()).map_err(io)?;

@@ -2,11 +2,12 @@
 //!
 //! Plain keys are read, no single sign-on and no `credential_process`: those go into the environment by `aws configure export-credentials`.
 
-use std::{collections::BTreeMap, env, fs, io, path::PathBuf};
+use std::{collections::BTreeMap, env, io, path::PathBuf};
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
 use super::RemoteError;
+use crate::files;
 
 /// The fields of a profile that matter here, and what the library calls them. A builder that has one keeps it.
 const FIELDS: [(&str, AmazonS3ConfigKey); 5] = [
@@ -58,8 +59,9 @@ fn file(variable: &str, name: &str) -> Option<PathBuf> {
 /// The fields of a section of an INI file; none if there is no such file.
 fn section(path: Option<PathBuf>, name: &str) -> Result<BTreeMap<String, String>, RemoteError> {
     let Some(path) = path else { return Ok(BTreeMap::new()) };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    // `/dev/null` stands for none.
+    let text = match files::open_or_stream(&path).and_then(|file| files::whole(file, files::MAX_TEXT)) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(source) => return Err(RemoteError::Io { path, source }),
     };

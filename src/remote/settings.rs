@@ -1,7 +1,7 @@
 //! Which remote to use, and how: from the command line, the environment or `pgan.toml` beside the pipeline or above it.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use super::{Address, RemoteError, address::CREDENTIALS};
-use crate::stage::nearest;
+use crate::{files, stage::nearest};
 
 /// The file of settings.
 const FILE: &str = "pgan.toml";
@@ -126,7 +126,10 @@ fn find_file(pipeline: &Path) -> Result<Option<PathBuf>, RemoteError> {
 }
 
 fn read(path: &Path) -> Result<Written, RemoteError> {
-    let text = fs::read_to_string(path).map_err(|source| RemoteError::Io { path: path.to_owned(), source })?;
+    let unreadable = |source| RemoteError::Io { path: path.to_owned(), source };
+    let text = files::read(path, files::MAX_TEXT).map_err(unreadable)?;
+    let text =
+        String::from_utf8(text).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text; save it as UTF-8")))?;
     let reader = Reader { path, text: &text };
     let document = DeTable::parse(&text)
         .map_err(|error| reader.fault(error.span().map_or(0, |span| span.start), error.message()))?;

@@ -17,12 +17,14 @@ use super::{ArtifactKind, Context, Metrics, Port, Problem, Source, StageError, S
 use crate::{
     data::{
         Coordinates, CoordinatesChoice, DataError, Dataset as SplitEvents, Description, Events, Observables, Scratch,
-        Table, Tail, Truth, coordinates::NamedCoordinates, dijet, read, split, synthetic,
+        Table, Tail, Truth, coordinates::NamedCoordinates, dijet, read, read::Merged, split, synthetic,
     },
     value::{EventCount, Finite, Fraction, OpenProbability, Positive, Width},
 };
 
 mod check;
+
+pub(crate) use check::unreadable;
 
 /// Events are numbered by 32 bits.
 const MAX_EVENTS: usize = u32::MAX as usize;
@@ -42,7 +44,7 @@ const MAX_EVENTS: usize = u32::MAX as usize;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// Events in a parquet, CSV (with a header) or npy file; this or `synthetic`.
+    /// Events in a parquet, CSV (with a header) or npy file, or a link to one; this or `synthetic`.
     #[serde(default)]
     pub file: Option<PathBuf>,
     /// Events of a known density; this or `file`.
@@ -51,7 +53,8 @@ pub struct Dataset {
     /// A separate file of test events; then nothing of `file` is kept for testing.
     #[serde(default)]
     pub test_file: Option<PathBuf>,
-    /// Feature columns in order. Absent: all numeric columns of the file.
+    /// Feature columns in order. Absent: all numeric columns of the file, in its order, less an index that pandas has written; what is left out is
+    /// told. Truth values are 0 and 1.
     #[serde(default)]
     pub features: Option<Vec<String>>,
     /// Keeps events inside all of these windows.
@@ -276,18 +279,19 @@ impl Dataset {
         }
     }
 
-    /// Reads these columns of a file and keeps the events inside the windows, at most `limit` of them, that the coordinates can express.
+    /// Reads these columns of a file and keeps the events inside the windows, at most `limit` of them, that the coordinates can express. Also returns
+    /// the columns of which single precision merges values.
     fn read(
         &self,
         path: &Path,
         columns: Option<&[String]>,
         limit: Option<usize>,
         scratch: &Scratch,
-    ) -> Result<Events, DataError> {
+    ) -> Result<(Events, Vec<Merged>), DataError> {
         let of_file = |message: String| DataError::Format { path: path.to_owned(), message };
         let mut rows = scratch.collector();
         let (mut names, mut seen, mut left) = (Vec::new(), 0, limit.unwrap_or(MAX_EVENTS + 1));
-        read::stream(path, columns, &mut |piece| {
+        let merged = read::stream(path, columns, &mut |piece| {
             let mut kept = self.kept(&piece)?;
             kept.truncate(left);
             left -= kept.len();
@@ -311,7 +315,7 @@ impl Dataset {
         if events.is_empty() {
             return Err(of_file("no event lies inside all windows of `filter`; widen them".into()));
         }
-        Ok(events)
+        Ok((events, merged))
     }
 
     /// The events inside all windows.
@@ -327,7 +331,7 @@ impl Dataset {
     }
 
     /// All events that are split, and the true density of their first feature where it is known.
-    fn events(&self, context: &Context<'_>) -> Result<(Events, Option<Truth>), StageError> {
+    fn events(&self, context: &mut Context<'_>) -> Result<(Events, Option<Truth>), StageError> {
         let limit = self.limit.map(EventCount::get);
         if let Some(synthetic) = &self.synthetic {
             let missing = || StageError::Unusable("`synthetic` lacks the parameter of its density".into());
@@ -339,7 +343,28 @@ impl Dataset {
             // A filter changes the density.
             return Ok((Events::of(&table.rows(&kept))?, self.filter.is_empty().then_some(truth)));
         }
-        Ok((self.read(source(context, "file")?, self.features.as_deref(), limit, &context.scratch)?, None))
+        let path = source(context, "file")?;
+        if self.features.is_none()
+            && let Some(message) = check::left_out(&path, &read::columns(&path, None)?)
+        {
+            context.notice(message);
+        }
+        Ok((self.read_and_tell(context, "file", self.features.as_deref(), limit)?, None))
+    }
+
+    /// Reads a source as [`read`](Self::read) does, and tells of values that merge.
+    fn read_and_tell(
+        &self,
+        context: &mut Context<'_>,
+        field: &str,
+        columns: Option<&[String]>,
+        limit: Option<usize>,
+    ) -> Result<Events, StageError> {
+        let (events, merged) = self.read(&source(context, field)?, columns, limit, &context.scratch)?;
+        for merged in merged {
+            context.notice(format!("`{field}`: {merged}"));
+        }
+        Ok(events)
     }
 
     /// The cut of the tail on the training events, with the share of them above it.
@@ -368,13 +393,13 @@ impl Dataset {
     }
 }
 
-fn source<'a>(context: &'a Context<'_>, field: &str) -> Result<&'a Path, StageError> {
+fn source(context: &Context<'_>, field: &str) -> Result<PathBuf, StageError> {
     let missing = || StageError::Unusable(format!("the source `{field}` is not there"));
-    context.sources.get(field).map(PathBuf::as_path).ok_or_else(missing)
+    context.sources.get(field).cloned().ok_or_else(missing)
 }
 
 impl StageKind for Dataset {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PRODUCES: ArtifactKind = ArtifactKind::Dataset;
 
     fn ports(&self) -> Vec<Port<'_>> {
@@ -396,11 +421,15 @@ impl StageKind for Dataset {
         check::preflight(self, sources)
     }
 
+    fn remarks(&self, sources: &BTreeMap<String, PathBuf>) -> Vec<String> {
+        check::remarks(self, sources)
+    }
+
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError> {
         let (events, truth) = self.events(context)?;
         let test_share = self.split.test.map_or(if self.test_file.is_some() { 0.0 } else { 0.2 }, Fraction::get);
         let mut order = context.streams.stream("split");
-        let scratch = &context.scratch;
+        let scratch = &context.scratch.clone();
         let count =
             u32::try_from(events.len()).map_err(|_| StageError::Unusable("there are too many events".into()))?;
         let split = split::split(count, self.split.validation.get(), test_share, &mut order);
@@ -408,7 +437,7 @@ impl StageKind for Dataset {
         let events = events.permuted(split.order, scratch)?;
         let (train, validation) = (events.slice(for_validation..events.len()), events.slice(for_test..for_validation));
         let test = match self.test_file {
-            Some(_) => self.read(source(context, "test_file")?, Some(events.names()), None, scratch)?,
+            Some(_) => self.read_and_tell(context, "test_file", Some(events.names()), None)?,
             None => events.slice(0..for_test),
         };
         if train.is_empty() || test.is_empty() {

@@ -357,6 +357,11 @@ pub trait StageKind: Serialize + DeserializeOwned + JsonSchema {
         Vec::new()
     }
 
+    /// Tells what is worth knowing of the source files and no mistake, in the words of the notice of a run.
+    fn remarks(&self, _sources: &BTreeMap<String, PathBuf>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Runs the stage: reads `context.inputs`, writes files into `context.out`, and returns its metrics.
     fn run(&self, context: &mut Context<'_>) -> Result<Metrics, StageError>;
 }
@@ -461,6 +466,11 @@ macro_rules! stages {
             /// See [`StageKind::preflight`].
             pub fn preflight(&self, sources: &BTreeMap<String, PathBuf>) -> Vec<Problem> {
                 match self { $(Self::$kind(stage) => stage.preflight(sources),)* }
+            }
+
+            /// See [`StageKind::remarks`].
+            pub fn remarks(&self, sources: &BTreeMap<String, PathBuf>) -> Vec<String> {
+                match self { $(Self::$kind(stage) => stage.remarks(sources),)* }
             }
 
             /// See [`StageKind::run`]. The curves of a training become a file of the artifact.

@@ -5,7 +5,7 @@
 //! without a trace (git's racy-clean rule), so its digest is not relied on.
 
 use std::{
-    fs, io,
+    io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -33,10 +33,7 @@ pub(crate) struct Stat {
 impl Stat {
     /// The state of a regular file, or of the one that a link leads to.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a file"));
-        }
+        let metadata = crate::files::metadata(path)?;
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Ok(Self {
             size: metadata.len(),

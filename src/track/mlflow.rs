@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Tracked;
+use crate::names::cleaned;
 
 /// The tag that holds the stage's key.
 const KEY: &str = "pgan_pipe.key";
@@ -252,8 +253,7 @@ fn milliseconds(seconds: f64) -> i64 {
 
 /// A name that the server takes for a metric or parameter: letters, digits, and few signs.
 fn key_of(name: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() || "_-. :/".contains(c) { c } else { '_' };
-    name.chars().map(keep).take(250).collect()
+    cleaned(name, |c| c.is_ascii_alphanumeric() || "_-. :/".contains(c), '_', 250)
 }
 
 /// How a run came about; its notices are the description.

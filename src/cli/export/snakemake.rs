@@ -1,6 +1,6 @@
 //! A pipeline as a Snakefile.
 
-use std::{collections::HashMap, fmt::Write, path::Path};
+use std::{collections::HashSet, fmt::Write, path::Path};
 
 use pgan_pipe::{
     device::DeviceName,
@@ -98,18 +98,21 @@ fn inputs(declared: &Declared) -> Vec<(&'static str, Vec<String>)> {
 
 /// A name for each rule: Python's identifiers, all different.
 fn rule_names(stages: &[Declared]) -> Vec<String> {
-    let mut taken: HashMap<String, usize> = HashMap::from([("all".to_owned(), 1)]);
-    let mut rules = Vec::with_capacity(stages.len());
-    for declared in stages {
-        let plain: String = declared.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let count = taken.entry(plain.clone()).or_default();
-        *count += 1;
-        rules.push(match *count {
-            1 if !plain.starts_with(|c: char| c.is_ascii_digit()) => plain,
-            count => format!("stage_{plain}_{count}"),
-        });
-    }
-    rules
+    let mut taken = HashSet::from(["all".to_owned()]);
+    // A name that Python takes stays, whatever the others become.
+    let is_plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    taken.extend(stages.iter().map(|declared| declared.name.clone()).filter(|name| is_plain(name)));
+    let rule = |declared: &Declared| {
+        let name = &declared.name;
+        if is_plain(name) && name != "all" {
+            return name.clone();
+        }
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let numbered = (2..).map(|nth| format!("stage_{plain}_{nth}"));
+        let mut candidates = std::iter::once(plain.clone()).chain(numbered);
+        candidates.find(|candidate| taken.insert(candidate.clone())).unwrap_or(plain)
+    };
+    stages.iter().map(rule).collect()
 }
 
 /// A string of Python.
@@ -131,6 +134,16 @@ fn python(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_of_stages_whose_names_are_alike_are_told_apart() {
+        let stage = |name| format!("  {name}: {{ kind: dataset, synthetic: {{ density: normal, events: 10 }} }}\n");
+        let names = ["a-b", "a_b", "stage_a_b_2", "a--b", "all", "stage_all_2"];
+        let text = "stages:\n".to_owned() + &names.map(stage).concat();
+        let pipeline = Pipeline::parse(text.as_bytes(), Path::new("p.yaml"), &[]).unwrap();
+        let rules = rule_names(&pipeline.stages);
+        assert_eq!(rules, ["stage_a_b_3", "a_b", "stage_a_b_2", "a__b", "stage_all_3", "stage_all_2"]);
+    }
 
     #[test]
     fn strings_of_python_are_escaped() {

@@ -5,6 +5,7 @@ use std::{env, fs, path::Path, process::ExitCode, sync::Arc};
 use anyhow::Context;
 use pgan_pipe::{
     digest::Digest,
+    names::file_names,
     pipeline::Pipeline,
     plan::{Plan, PlannedStage, StageState},
     store::{Record, Store},
@@ -28,8 +29,9 @@ use super::super::{
 /// A folder for each run, with an event file.
 pub(super) fn tensorboard(args: &PipelineArgs, stages: &[String], store: &Store, folder: &Path) -> Outcome {
     let runs = runs(args, stages, store)?;
-    for run in &runs {
-        let folder = folder.join(&run.name);
+    let names = file_names(runs.iter().map(|run| run.name.as_str()));
+    for (run, name) in runs.iter().zip(names) {
+        let folder = folder.join(name);
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))
             .map_err(|error| Failure::new(IO, error))?;

@@ -6,9 +6,10 @@ use std::{
     path::Path,
 };
 
+use half::f16;
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr};
 
-use super::{DataError, Sink, at_once, named, open, resolve};
+use super::{Columns, DataError, Exact, Holds, Merged, Precision, Sink, at_once, merged, named, open, precisions};
 
 /// Longest header that is parsed, in bytes.
 const MAX_HEADER: usize = 1 << 16;
@@ -19,78 +20,103 @@ const MAX_DEPTH: usize = 16;
 const MAX_COLUMNS: u64 = 1 << 16;
 
 /// Where a column lies: its first byte, the bytes from one event to the next, and how a number is written.
+#[derive(Clone, Copy)]
 struct Place {
     start: u64,
     stride: usize,
     size: usize,
-    number: fn(&[u8]) -> f32,
+    number: Decoder,
 }
 
-/// An opened file with its columns.
+/// Reads a number as single precision and as it is; the latter is needed only where that may lose digits.
+type Decoder = fn(&[u8], &mut Precision) -> f32;
+
+/// An opened file with its columns, and where those of numbers lie.
 struct Layout {
     file: File,
     events: usize,
     names: Vec<String>,
-    places: Vec<Place>,
+    places: Vec<Result<Place, &'static str>>,
     /// Whether the names are the file's own.
     structured: bool,
 }
 
-pub(super) fn columns(path: &Path, features: Option<&[String]>) -> Result<Vec<String>, DataError> {
-    let layout = layout(path)?;
-    match features {
-        Some(features) if layout.renames(features) => Ok(features.to_vec()),
-        _ => Ok(layout.names),
-    }
+pub(super) fn columns(path: &Path, features: Option<&[String]>) -> Result<Columns, DataError> {
+    let mut layout = layout(path)?;
+    layout.rename(features);
+    Ok(layout.columns())
 }
 
-pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
+pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<Vec<Merged>, DataError> {
     let mut layout = layout(path)?;
-    if layout.places.is_empty() {
-        return Err(DataError::format(path, "no column holds numbers"));
-    }
-    let wanted = wanted.map_or_else(|| layout.names.clone(), <[String]>::to_vec);
-    if layout.renames(&wanted) {
-        layout.names.clone_from(&wanted);
-    }
-    let places = resolve(path, &wanted, &layout.names)?;
+    layout.rename(wanted);
+    let (places, names) = layout.columns().choose(path, wanted)?;
+    let places: Vec<Place> = places.iter().filter_map(|&place| layout.places[place].ok()).collect();
+    let mut precisions = precisions(places.len());
     let mut first = 0;
     while first < layout.events {
         let count = at_once(places.len()).min(layout.events - first);
-        let columns = layout.read(&places, first, count).map_err(DataError::io(path))?;
-        if sink(named(path, wanted.clone(), columns)?)?.is_break() {
+        let columns = layout.read(&places, &mut precisions, first, count).map_err(DataError::io(path))?;
+        if sink(named(path, names.clone(), columns)?)?.is_break() {
             break;
         }
         first += count;
     }
-    Ok(())
+    Ok(merged(&names, &precisions))
 }
 
 impl Layout {
-    /// Whether these names replace `x0`, `x1`, …: as many, and not all of them already the names.
-    fn renames(&self, names: &[String]) -> bool {
-        !self.structured && names.len() == self.names.len() && names.iter().any(|name| !self.names.contains(name))
+    /// Takes these names in the place of `x0`, `x1`, … if they are as many, and not all of them already the names.
+    fn rename(&mut self, names: Option<&[String]>) {
+        let Some(names) = names else { return };
+        if !self.structured && names.len() == self.names.len() && names.iter().any(|name| !self.names.contains(name)) {
+            self.names = names.to_vec();
+        }
+    }
+
+    fn columns(&self) -> Columns {
+        let holds = |(at, (name, place)): (usize, (&String, &Result<Place, &str>))| match place {
+            Err(what) => Holds::Other((*what).to_owned()),
+            // What `DataFrame.to_records` calls the row numbers.
+            Ok(_) if self.structured && at == 0 && name == "index" => Holds::Index,
+            Ok(_) => Holds::Numbers,
+        };
+        let columns = self.names.iter().zip(&self.places).enumerate();
+        Columns::new(columns.map(|column| (column.1.0.clone(), holds(column))).collect())
     }
 
     /// Reads events of these columns; those that share records are read in one pass, a megabyte at a time.
-    fn read(&mut self, wanted: &[usize], first: usize, count: usize) -> std::io::Result<Vec<Vec<f32>>> {
-        let mut columns = vec![Vec::with_capacity(count); wanted.len()];
-        let interleaved = self.places.first().is_some_and(|place| place.stride > place.size);
-        if interleaved {
-            let base = self.places.iter().map(|place| place.start).min().unwrap_or(0);
-            let record = self.places.first().map_or(1, |place| place.stride);
-            self.records(Records { base, record, first, count }, &mut columns, wanted)?;
+    fn read(
+        &mut self,
+        places: &[Place],
+        precisions: &mut [Precision],
+        first: usize,
+        count: usize,
+    ) -> std::io::Result<Vec<Vec<f32>>> {
+        let mut columns = vec![Vec::with_capacity(count); places.len()];
+        let Some(one) = places.first() else { return Ok(columns) };
+        if one.stride > one.size {
+            let base = places.iter().map(|place| place.start).min().unwrap_or(0);
+            let records = Records { base, record: one.stride, first, count };
+            self.records(records, &mut columns, places, precisions)?;
         } else {
-            for (column, &index) in columns.iter_mut().zip(wanted) {
-                let (base, record) = (self.places[index].start, self.places[index].stride);
-                self.records(Records { base, record, first, count }, std::slice::from_mut(column), &[index])?;
+            for ((column, precision), place) in columns.iter_mut().zip(precisions).zip(places) {
+                let (one, precision) = (std::slice::from_ref(place), std::slice::from_mut(precision));
+                let records = Records { base: place.start, record: place.stride, first, count };
+                self.records(records, std::slice::from_mut(column), one, precision)?;
             }
         }
         Ok(columns)
     }
 
     /// Reads records, and picks the numbers of these columns.
-    fn records(&mut self, records: Records, columns: &mut [Vec<f32>], wanted: &[usize]) -> std::io::Result<()> {
+    fn records(
+        &mut self,
+        records: Records,
+        columns: &mut [Vec<f32>],
+        places: &[Place],
+        precisions: &mut [Precision],
+    ) -> std::io::Result<()> {
         let Records { base, record, first, count } = records;
         self.file.seek(SeekFrom::Start(base + first as u64 * record as u64))?;
         let at_once = ((1 << 20) / record).max(1);
@@ -100,16 +126,15 @@ impl Layout {
             let count = at_once.min(left);
             left -= count;
             // The last record may end before its stride does: `base` is where the first column starts, not the record.
-            let padding = wanted.iter().map(|&index| self.places[index].end(base)).max().unwrap_or(record);
+            let padding = places.iter().map(|place| place.end(base)).max().unwrap_or(record);
             let bytes = (count - 1) * record + if left == 0 { padding } else { record };
             buffer.resize(bytes, 0);
             self.file.read_exact(&mut buffer)?;
-            for (column, &index) in columns.iter_mut().zip(wanted) {
-                let place = &self.places[index];
+            for ((column, place), precision) in columns.iter_mut().zip(places).zip(&mut *precisions) {
                 let offset = place.end(base) - place.size;
                 column.extend((0..count).map(|event| {
                     let at = event * record + offset;
-                    (place.number)(&buffer[at..at + place.size])
+                    (place.number)(&buffer[at..at + place.size], precision)
                 }));
             }
         }
@@ -170,17 +195,17 @@ fn layout(path: &Path) -> Result<Layout, DataError> {
         (DType::Record(fields), &[events]) => {
             let (mut names, mut places, mut offset) = (Vec::new(), Vec::new(), 0);
             for field in fields {
-                if let DType::Plain(number) = &field.dtype {
-                    names.push(field.name.clone());
-                    places.push(place(number, start + offset, unit));
-                }
+                names.push(field.name.clone());
+                places.push(match &field.dtype {
+                    DType::Plain(number) => place(number, start + offset, unit),
+                    DType::Array(..) | DType::Record(_) => Err("nested values"),
+                });
                 offset += field.dtype.num_bytes().unwrap_or(0) as u64;
             }
             (events, names, places, true)
         }
         _ => return Err(bad(format!("shape {shape:?} is not [events, columns]; save one row an event"))),
     };
-    let (names, places) = names.into_iter().zip(places).filter_map(|(name, place)| Some((name, place?))).unzip();
     let events = usize::try_from(events).map_err(|_| bad(format!("{events} events are too many")))?;
     Ok(Layout { file, events, names, places, structured })
 }
@@ -219,34 +244,58 @@ fn header(file: &mut File) -> Result<NpyHeader, String> {
     NpyHeader::from_reader(bytes.as_slice()).map_err(|error| error.to_string())
 }
 
-/// The place of a column of numbers; `None` for text, dates and the like.
-fn place(number: &TypeStr, start: u64, stride: u64) -> Option<Place> {
-    let size = number.num_bytes()?;
-    Some(Place { start, stride: usize::try_from(stride).ok()?, size, number: decoder(number, size)? })
+/// The place of a column of numbers; an error says what it holds instead.
+fn place(number: &TypeStr, start: u64, stride: u64) -> Result<Place, &'static str> {
+    let size = number.num_bytes().ok_or("values without a size")?;
+    let stride = usize::try_from(stride).map_err(|_| "values that lie too far apart")?;
+    let decoder = decoder(number, size).ok_or(match number.type_char() {
+        TypeChar::Complex => "complex numbers",
+        TypeChar::TimeDelta => "lengths of time",
+        TypeChar::DateTime => "dates",
+        TypeChar::ByteStr | TypeChar::UnicodeStr => "text",
+        TypeChar::Float | TypeChar::Int | TypeChar::Uint => "numbers of more than 64 bits",
+        _ => "values that are no numbers",
+    })?;
+    Ok(Place { start, stride, size, number: decoder })
 }
 
-// `as` takes every width; the lossless ones have no need of their own spelling.
+// `as` and `into` take every width; the lossless ones have no need of their own spelling.
 #[allow(clippy::cast_lossless)]
-fn decoder(number: &TypeStr, size: usize) -> Option<fn(&[u8]) -> f32> {
+fn decoder(number: &TypeStr, size: usize) -> Option<Decoder> {
     macro_rules! decode {
-        ($type:ty) => {
-            match number.endianness() {
-                Endianness::Big => |bytes| bytes.try_into().map_or(f32::NAN, |b| <$type>::from_be_bytes(b) as f32),
-                _ => |bytes| bytes.try_into().map_or(f32::NAN, |b| <$type>::from_le_bytes(b) as f32),
+        ($type:ty, |$x:ident, $precision:pat_param| $single:expr) => {{
+            fn single($x: $type, $precision: &mut Precision) -> f32 {
+                $single
             }
+            match number.endianness() {
+                Endianness::Big => |bytes, precision| {
+                    bytes.try_into().map_or(f32::NAN, |b| single(<$type>::from_be_bytes(b), precision))
+                },
+                _ => |bytes, precision| {
+                    bytes.try_into().map_or(f32::NAN, |b| single(<$type>::from_le_bytes(b), precision))
+                },
+            }
+        }};
+        ($type:ty) => {
+            decode!($type, |x, _| x as f32)
+        };
+        ($type:ty, $exact:ident) => {
+            decode!($type, |x, precision| precision.single(x as f32, || Exact::$exact(x.into())))
         };
     }
     Some(match (number.type_char(), size) {
+        (TypeChar::Bool, 1) => decode!(u8, |x, _| f32::from(u8::from(x != 0))),
+        (TypeChar::Float, 2) => decode!(f16, |x, _| x.to_f32()),
         (TypeChar::Float, 4) => decode!(f32),
-        (TypeChar::Float, 8) => decode!(f64),
+        (TypeChar::Float, 8) => decode!(f64, Real),
         (TypeChar::Int, 1) => decode!(i8),
         (TypeChar::Int, 2) => decode!(i16),
-        (TypeChar::Int, 4) => decode!(i32),
-        (TypeChar::Int, 8) => decode!(i64),
+        (TypeChar::Int, 4) => decode!(i32, Whole),
+        (TypeChar::Int, 8) => decode!(i64, Whole),
         (TypeChar::Uint, 1) => decode!(u8),
         (TypeChar::Uint, 2) => decode!(u16),
-        (TypeChar::Uint, 4) => decode!(u32),
-        (TypeChar::Uint, 8) => decode!(u64),
+        (TypeChar::Uint, 4) => decode!(u32, Whole),
+        (TypeChar::Uint, 8) => decode!(u64, Whole),
         _ => return None,
     })
 }
@@ -304,6 +353,45 @@ mod tests {
         assert_eq!(events.names(), ["a", "b"]);
         assert_eq!(events.columns(), [[1., -2.], [2.5, 3.5]]);
         assert_eq!(table(&bytes(header, &data), Some(&["b"])).unwrap().columns(), [[2.5, 3.5]]);
+    }
+
+    #[test]
+    fn truth_values_and_half_floats_are_numbers_and_what_is_none_is_listed() {
+        let header = "{'descr': [('index', '<i8'), ('ok', '|b1'), ('h', '<f2'), ('H', '>f2'), ('z', '<c8'), ('d', '<M8[s]'), \
+                      ('p', '<f4', (2,)), ('t', '<U1'), ('e', '|V2')], 'fortran_order': False, 'shape': (2,), }";
+        let half = |x| f16::from_f32(x);
+        let row = |ok: u8, h: f16| {
+            [&[9; 8][..], &[ok], &h.to_le_bytes(), &h.to_be_bytes(), &[0; 8], &[0; 8], &[0; 8], &[0; 4], &[0; 2]]
+                .concat()
+        };
+        let array = bytes(header, &[row(1, half(0.5)), row(0, half(-4.0))].concat());
+        let events = table(&array, None).unwrap();
+        assert_eq!(events.names(), ["ok", "h", "H"]);
+        assert_eq!(events.columns(), [[1., 0.], [0.5, -4.], [0.5, -4.]]);
+        assert_eq!(table(&array, Some(&["index"])).unwrap().len(), 2);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.npy");
+        std::fs::write(&path, &array).unwrap();
+        let columns = crate::data::read::columns(&path, None).unwrap();
+        assert_eq!(
+            columns.left_out().unwrap(),
+            "`index` (an index of pandas), `z` (complex numbers), `d` (dates), `p` (nested values), \
+             `t` (text), `e` (values that are no numbers)"
+        );
+        let text = table(&array, Some(&["t"])).unwrap_err().to_string();
+        assert!(text.contains("the column `t` does not hold numbers but text"), "{text}");
+        let plain = |kind: &str| C.replace("<f4", kind);
+        let truths = table(&bytes(&plain("|b1"), &[1, 0, 1, 0, 0, 1]), None).unwrap();
+        assert_eq!(truths.columns(), [[1., 0.], [0., 0.], [1., 1.]]);
+    }
+
+    #[test]
+    fn two_fields_of_one_name_are_ambiguous_where_they_are_read() {
+        let header = "{'descr': [('a', '<f4'), ('a', '<f4'), ('b', '<f4')], 'fortran_order': False, 'shape': (1,), }";
+        let array = bytes(header, &floats(&[1., 2., 3.]));
+        let message = table(&array, None).unwrap_err().to_string();
+        assert!(message.contains("the column `a` occurs twice"), "{message}");
+        assert_eq!(table(&array, Some(&["b"])).unwrap().columns(), [[3.]]);
     }
 
     #[test]

@@ -1,42 +1,77 @@
-//! Parquet: flat numeric columns of any width, without nulls.
+//! Parquet: flat columns of numbers of any width, without nulls; truth values are 0 and 1.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{collections::HashSet, fs::File, path::Path};
 
+use half::f16;
 use parquet::{
     basic::{ConvertedType, LogicalType, Repetition, Type},
     column::reader::{ColumnReader, ColumnReaderImpl},
     data_type::DataType,
     errors::ParquetError,
-    file::reader::{FileReader, RowGroupReader, SerializedFileReader},
-    schema::types::{ColumnDescriptor, SchemaDescriptor},
+    file::{
+        metadata::FileMetaData,
+        reader::{FileReader, RowGroupReader, SerializedFileReader},
+    },
+    schema::types::ColumnDescriptor,
 };
 
-use super::{DataError, Sink, at_once, named, open, resolve};
+use super::{Columns, DataError, Exact, Holds, Merged, Precision, Sink, at_once, merged, named, open, precisions};
 
-pub(super) fn columns(path: &Path) -> Result<Vec<String>, DataError> {
-    let (_, schema) = reader(path)?;
-    Ok(schema.columns().iter().filter(|column| is_numeric(column)).map(|column| column.path().string()).collect())
+pub(super) fn columns(path: &Path) -> Result<Columns, DataError> {
+    Ok(columns_of(reader(path)?.metadata().file_metadata()).0)
 }
 
-pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<(), DataError> {
-    let (reader, schema) = reader(path)?;
-    let known: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
-    let places = match wanted {
-        Some(wanted) => resolve(path, wanted, &known)?,
-        None => (0..known.len()).filter(|&place| is_numeric(&schema.column(place))).collect(),
-    };
-    if places.is_empty() {
-        return Err(DataError::format(path, "no column holds numbers"));
+/// The columns of the schema, one for each field at its top, with the places of their first leaves.
+fn columns_of(file: &FileMetaData) -> (Columns, Vec<usize>) {
+    let schema = file.schema_descr();
+    let index = pandas_index(file);
+    let (mut columns, mut places, mut before) = (Vec::new(), Vec::new(), None);
+    for place in 0..schema.num_columns() {
+        let root = Some(schema.get_column_root_idx(place));
+        if root == before {
+            continue;
+        }
+        before = root;
+        let name = schema.get_column_root(place).name();
+        let holds = match Numbers::of(&schema.column(place)) {
+            Err(what) => Holds::Other(what.to_owned()),
+            Ok(_) if index.contains(name) || name.starts_with("__index_level_") => Holds::Index,
+            Ok(_) => Holds::Numbers,
+        };
+        columns.push((name.to_owned(), holds));
+        places.push(place);
     }
-    let names: Vec<String> = places.iter().map(|&place| known[place].clone()).collect();
-    let columns = places.iter().map(|&place| Column::of(path, place, &schema.column(place)));
+    (Columns::new(columns), places)
+}
+
+/// The columns that hold the index of a pandas table.
+fn pandas_index(file: &FileMetaData) -> HashSet<String> {
+    let pandas = file.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "pandas");
+    let pandas: serde_json::Value =
+        pandas.and_then(|pair| serde_json::from_str(pair.value.as_deref()?).ok()).unwrap_or_default();
+    // An index that is a range has no column: it is described by an object.
+    let index = pandas["index_columns"].as_array().into_iter().flatten();
+    index.filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+}
+
+pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>) -> Result<Vec<Merged>, DataError> {
+    let reader = reader(path)?;
+    let file = reader.metadata().file_metadata();
+    let (known, leaves) = columns_of(file);
+    let (places, names) = known.choose(path, wanted)?;
+    let columns = names.iter().zip(places).map(|(name, place)| {
+        let descriptor = file.schema_descr().column(leaves[place]);
+        Column::of(path, name, leaves[place], &descriptor)
+    });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let mut precisions = precisions(columns.len());
     let (mut events, at_once) = (0, at_once(columns.len()));
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(explain(path))?;
         let mut pages = columns.iter().map(|column| column.open(&*group)).collect::<Result<Vec<_>, _>>()?;
         loop {
-            let read = columns.iter().zip(&mut pages).map(|(column, pages)| column.read(pages, events, at_once));
+            let parts = columns.iter().zip(&mut pages).zip(&mut precisions);
+            let read = parts.map(|((column, pages), precision)| column.read(pages, precision, events, at_once));
             let read = read.collect::<Result<Vec<_>, _>>()?;
             let count = read.first().map_or(0, Vec::len);
             if let Some(other) = read.iter().find(|values| values.len() != count) {
@@ -52,40 +87,91 @@ pub(super) fn stream(path: &Path, wanted: Option<&[String]>, sink: &mut Sink<'_>
             }
             events += count;
             if sink(named(path, names.clone(), read)?)?.is_break() {
-                return Ok(());
+                return Ok(merged(&names, &precisions));
             }
         }
     }
-    let rows = reader.metadata().file_metadata().num_rows();
+    let rows = file.num_rows();
     if i64::try_from(events) != Ok(rows) {
         let message = format!("the columns have {events} values where the file promises {rows} rows; write it again");
         return Err(DataError::format(path, message));
     }
-    Ok(())
+    Ok(merged(&names, &precisions))
 }
 
-fn reader(path: &Path) -> Result<(SerializedFileReader<File>, Arc<SchemaDescriptor>), DataError> {
+fn reader(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
     let (file, _) = open(path)?;
-    let reader = SerializedFileReader::new(file).map_err(explain(path))?;
-    let schema = reader.metadata().file_metadata().schema_descr_ptr();
-    Ok((reader, schema))
+    SerializedFileReader::new(file).map_err(explain(path))
 }
 
-/// Whether a column is flat and its numbers mean themselves: no dates, no decimals.
-fn is_numeric(column: &ColumnDescriptor) -> bool {
-    let physical = matches!(column.physical_type(), Type::FLOAT | Type::DOUBLE | Type::INT32 | Type::INT64);
-    let logical = matches!(column.logical_type_ref(), None | Some(LogicalType::Integer { .. }));
-    let converted = !matches!(
-        column.converted_type(),
-        ConvertedType::DATE
-            | ConvertedType::DECIMAL
-            | ConvertedType::TIME_MILLIS
-            | ConvertedType::TIME_MICROS
-            | ConvertedType::TIMESTAMP_MILLIS
-            | ConvertedType::TIMESTAMP_MICROS
-    );
-    let flat = column.max_rep_level() == 0 && column.path().parts().len() == 1;
-    physical && logical && converted && flat
+/// How the values of a column are numbers.
+#[derive(Clone, Copy, Debug)]
+enum Numbers {
+    Plain,
+    Unsigned,
+    Half,
+    /// Whole numbers, to be divided by this power of ten.
+    Decimal(i32),
+}
+
+impl Numbers {
+    /// An error says what a column holds instead.
+    fn of(column: &ColumnDescriptor) -> Result<Self, &'static str> {
+        use ConvertedType as Converted;
+        use LogicalType as Logical;
+        if column.max_rep_level() > 0 || column.path().parts().len() > 1 {
+            return Err("nested values");
+        }
+        let bytes = matches!(column.physical_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY);
+        match (column.logical_type_ref(), column.converted_type()) {
+            (Some(Logical::Decimal(decimal)), _) => return Ok(Self::Decimal(decimal.scale)),
+            (None, Converted::DECIMAL) => return Ok(Self::Decimal(column.type_scale())),
+            (Some(Logical::Float16), _) if column.type_length() == 2 => return Ok(Self::Half),
+            (Some(Logical::Integer(integer)), _) if !bytes && !integer.is_signed => return Ok(Self::Unsigned),
+            (None, Converted::UINT_8 | Converted::UINT_16 | Converted::UINT_32 | Converted::UINT_64) if !bytes => {
+                return Ok(Self::Unsigned);
+            }
+            (Some(Logical::Date), _) | (_, Converted::DATE) => return Err("dates"),
+            (Some(Logical::Timestamp(_)), _) | (_, Converted::TIMESTAMP_MILLIS | Converted::TIMESTAMP_MICROS) => {
+                return Err("dates and times");
+            }
+            (Some(Logical::Time(_)), _) | (_, Converted::TIME_MILLIS | Converted::TIME_MICROS) => {
+                return Err("times of day");
+            }
+            (_, Converted::INTERVAL) => return Err("lengths of time"),
+            (Some(Logical::Unknown), _) => return Err("missing values alone"),
+            (Some(Logical::String | Logical::Enum | Logical::Json), _)
+            | (_, Converted::UTF8 | Converted::ENUM | Converted::JSON) => return Err("text"),
+            (None | Some(Logical::Integer(_)), _) => {}
+            _ => return Err("values of a type that is not known"),
+        }
+        match column.physical_type() {
+            Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::FLOAT | Type::DOUBLE => Ok(Self::Plain),
+            Type::INT96 => Err("dates and times"),
+            Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY => Err("bytes or text"),
+        }
+    }
+}
+
+/// The number of a decimal's digits.
+fn decimal(digits: i128, scale: i32) -> (f32, Exact) {
+    if scale == 0 { (digits as f32, Exact::Whole(digits)) } else { scaled(digits as f64, scale) }
+}
+
+fn scaled(digits: f64, scale: i32) -> (f32, Exact) {
+    let number = digits / 10_f64.powi(scale);
+    (number as f32, Exact::Real(number))
+}
+
+/// The number of a decimal's digits in big-endian bytes, two's complement.
+fn decimal_of_bytes(bytes: &[u8], scale: i32) -> (f32, Exact) {
+    let Some((first, rest)) = bytes.split_first() else { return scaled(f64::NAN, scale) };
+    let first = first.cast_signed();
+    if rest.len() < 16 {
+        decimal(rest.iter().fold(first.into(), |digits, &byte| (digits << 8) | i128::from(byte)), scale)
+    } else {
+        scaled(rest.iter().fold(first.into(), |digits, &byte| digits * 256.0 + f64::from(byte)), scale)
+    }
 }
 
 /// A column of the file. What the metadata promise of it is never believed.
@@ -93,21 +179,16 @@ struct Column<'a> {
     path: &'a Path,
     name: String,
     place: usize,
-    unsigned: bool,
+    numbers: Numbers,
     nullable: bool,
 }
 
 impl<'a> Column<'a> {
-    fn of(path: &'a Path, place: usize, descriptor: &ColumnDescriptor) -> Result<Self, DataError> {
-        let name = descriptor.path().string();
-        if !is_numeric(descriptor) {
-            let message = format!("the column `{name}` does not hold plain numbers ({})", descriptor.physical_type());
-            return Err(DataError::format(path, message));
-        }
-        let unsigned = matches!(descriptor.converted_type(), ConvertedType::UINT_32 | ConvertedType::UINT_64)
-            || matches!(descriptor.logical_type_ref(), Some(LogicalType::Integer(integer)) if !integer.is_signed);
+    fn of(path: &'a Path, name: &str, place: usize, descriptor: &ColumnDescriptor) -> Result<Self, DataError> {
+        let numbers = Numbers::of(descriptor);
+        let numbers = numbers.map_err(|what| DataError::format(path, format!("the column `{name}` holds {what}")))?;
         let nullable = descriptor.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
-        Ok(Self { path, name, place, unsigned, nullable })
+        Ok(Self { path, name: name.to_owned(), place, numbers, nullable })
     }
 
     /// Its part in a row group.
@@ -123,18 +204,50 @@ impl<'a> Column<'a> {
     }
 
     /// The next values, `most` at most and none at the end; `before` values came before them.
-    fn read(&self, pages: &mut ColumnReader, before: usize, most: usize) -> Result<Vec<f32>, DataError> {
-        match pages {
-            ColumnReader::FloatColumnReader(pages) => self.values(pages, before, most, |x| x),
-            ColumnReader::DoubleColumnReader(pages) => self.values(pages, before, most, |x| x as f32),
-            ColumnReader::Int32ColumnReader(pages) if self.unsigned => {
-                self.values(pages, before, most, |x| x.cast_unsigned() as f32)
+    fn read(
+        &self,
+        pages: &mut ColumnReader,
+        precision: &mut Precision,
+        before: usize,
+        most: usize,
+    ) -> Result<Vec<f32>, DataError> {
+        let mut watched = |(single, exact): (f32, Exact)| precision.single(single, || exact);
+        match (pages, self.numbers) {
+            (ColumnReader::BoolColumnReader(pages), _) => self.values(pages, before, most, |x| f32::from(u8::from(x))),
+            (ColumnReader::FloatColumnReader(pages), _) => self.values(pages, before, most, |x| x),
+            (ColumnReader::DoubleColumnReader(pages), _) => {
+                self.values(pages, before, most, |x| precision.single(x as f32, || Exact::Real(x)))
             }
-            ColumnReader::Int32ColumnReader(pages) => self.values(pages, before, most, |x| x as f32),
-            ColumnReader::Int64ColumnReader(pages) if self.unsigned => {
-                self.values(pages, before, most, |x| x.cast_unsigned() as f32)
+            (ColumnReader::FixedLenByteArrayColumnReader(pages), Numbers::Half) => {
+                let half = |bytes: &[u8]| bytes.try_into().map_or(f32::NAN, |bytes| f16::from_le_bytes(bytes).to_f32());
+                self.values(pages, before, most, |x| half(x.data()))
             }
-            ColumnReader::Int64ColumnReader(pages) => self.values(pages, before, most, |x| x as f32),
+            (ColumnReader::Int32ColumnReader(pages), Numbers::Decimal(scale)) => {
+                self.values(pages, before, most, |x| watched(decimal(x.into(), scale)))
+            }
+            (ColumnReader::Int64ColumnReader(pages), Numbers::Decimal(scale)) => {
+                self.values(pages, before, most, |x| watched(decimal(x.into(), scale)))
+            }
+            (ColumnReader::ByteArrayColumnReader(pages), Numbers::Decimal(scale)) => {
+                self.values(pages, before, most, |x| watched(decimal_of_bytes(x.data(), scale)))
+            }
+            (ColumnReader::FixedLenByteArrayColumnReader(pages), Numbers::Decimal(scale)) => {
+                self.values(pages, before, most, |x| watched(decimal_of_bytes(x.data(), scale)))
+            }
+            (ColumnReader::Int32ColumnReader(pages), Numbers::Unsigned) => self.values(pages, before, most, |x| {
+                let x = x.cast_unsigned();
+                precision.single(x as f32, || Exact::Whole(x.into()))
+            }),
+            (ColumnReader::Int32ColumnReader(pages), _) => {
+                self.values(pages, before, most, |x| precision.single(x as f32, || Exact::Whole(x.into())))
+            }
+            (ColumnReader::Int64ColumnReader(pages), Numbers::Unsigned) => self.values(pages, before, most, |x| {
+                let x = x.cast_unsigned();
+                precision.single(x as f32, || Exact::Whole(x.into()))
+            }),
+            (ColumnReader::Int64ColumnReader(pages), _) => {
+                self.values(pages, before, most, |x| precision.single(x as f32, || Exact::Whole(x.into())))
+            }
             _ => Err(DataError::format(self.path, format!("the column `{}` is not what the schema says", self.name))),
         }
     }
@@ -144,7 +257,7 @@ impl<'a> Column<'a> {
         pages: &mut ColumnReaderImpl<T>,
         before: usize,
         most: usize,
-        convert: impl Fn(T::T) -> f32,
+        mut convert: impl FnMut(T::T) -> f32,
     ) -> Result<Vec<f32>, DataError> {
         let (mut values, mut batch, mut levels) = (Vec::new(), Vec::new(), Vec::new());
         while values.len() < most {
@@ -164,7 +277,7 @@ impl<'a> Column<'a> {
             if batch.is_empty() {
                 break;
             }
-            values.extend(batch.drain(..).map(&convert));
+            values.extend(batch.drain(..).map(&mut convert));
         }
         Ok(values)
     }
@@ -175,107 +288,4 @@ fn explain(path: &Path) -> impl Fn(ParquetError) -> DataError {
 }
 
 #[cfg(test)]
-mod tests {
-    // Exact on purpose: these numbers are copied or representable.
-    #![allow(clippy::float_cmp)]
-
-    use parquet::{
-        data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
-        file::writer::SerializedFileWriter,
-        schema::parser::parse_message_type,
-    };
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::data::Table;
-
-    const SCHEMA: &str = "message events {
-        required double a; required int32 b (INTEGER(32,false)); optional int64 c; required binary d (UTF8);
-        required int32 e (DATE);
-    }";
-
-    /// Two row groups of three events; the fifth value of `c` is missing.
-    fn file(path: &Path) {
-        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-        let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::default()).unwrap();
-        for group in 0..2 {
-            let mut row_group = writer.next_row_group().unwrap();
-            let mut column = row_group.next_column().unwrap().unwrap();
-            column.typed::<DoubleType>().write_batch(&[1.5, 2.5, 3.5], None, None).unwrap();
-            column.close().unwrap();
-            let mut column = row_group.next_column().unwrap().unwrap();
-            column.typed::<Int32Type>().write_batch(&[-1, 2, 3], None, None).unwrap();
-            column.close().unwrap();
-            let mut column = row_group.next_column().unwrap().unwrap();
-            let (values, levels): (&[i64], &[i16]) =
-                if group == 0 { (&[7, 8, 9], &[1, 1, 1]) } else { (&[7, 9], &[1, 0, 1]) };
-            column.typed::<Int64Type>().write_batch(values, Some(levels), None).unwrap();
-            column.close().unwrap();
-            let mut column = row_group.next_column().unwrap().unwrap();
-            column.typed::<ByteArrayType>().write_batch(&[(); 3].map(|()| ByteArray::from("x")), None, None).unwrap();
-            column.close().unwrap();
-            let mut column = row_group.next_column().unwrap().unwrap();
-            column.typed::<Int32Type>().write_batch(&[1, 2, 3], None, None).unwrap();
-            column.close().unwrap();
-            row_group.close().unwrap();
-        }
-        writer.close().unwrap();
-    }
-
-    fn table(wanted: &[&str]) -> Result<Table, DataError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events.parquet");
-        file(&path);
-        let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
-        crate::data::read_table(&path, Some(&wanted))
-    }
-
-    #[test]
-    fn numbers_of_any_width_are_read_across_row_groups() {
-        let table = table(&["b", "a"]).unwrap();
-        assert_eq!(table.column("a").unwrap(), [1.5, 2.5, 3.5, 1.5, 2.5, 3.5]);
-        assert_eq!(table.column("b").unwrap()[0], u32::MAX as f32);
-    }
-
-    #[test]
-    fn missing_values_text_and_dates_are_errors_that_say_where() {
-        for (name, says) in [
-            ("c", "column `c`, row 5: the value is missing"),
-            ("d", "`d` does not hold plain numbers"),
-            ("e", "`e` does"),
-        ] {
-            let message = table(&[name]).unwrap_err().to_string();
-            assert!(message.contains(says), "{message}");
-        }
-    }
-
-    #[test]
-    fn the_embedded_events_are_thirty_thousand() {
-        for name in ["train", "test"] {
-            let path = format!("{}/examples/dijet/{name}.parquet", env!("CARGO_MANIFEST_DIR"));
-            let table = crate::data::read_table(path.as_ref(), None).unwrap();
-            assert_eq!(
-                (table.len(), table.names()),
-                (30_000, crate::data::dijet::FEATURES.map(str::to_owned).as_slice())
-            );
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
-        #[test]
-        fn a_damaged_file_gives_a_table_or_an_error_and_never_a_panic(at: prop::sample::Index, byte: u8, cut: bool) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("events.parquet");
-            file(&path);
-            let mut bytes = std::fs::read(&path).unwrap();
-            let at = at.index(bytes.len());
-            if cut { bytes.truncate(at) } else { bytes[at] = byte }
-            std::fs::write(&path, bytes).unwrap();
-            let _ = crate::data::read::columns(&path, None);
-            if let Ok(table) = crate::data::read_table(&path, Some(&["a".to_owned(), "b".to_owned()])) {
-                prop_assert_eq!(table.len(), 6);
-            }
-        }
-    }
-}
+mod tests;

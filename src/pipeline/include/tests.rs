@@ -286,5 +286,5 @@ fn files_together_are_bounded_like_one() {
 #[test]
 fn a_pipe_or_a_folder_is_no_file_to_include() {
     let message = Pipeline::parse(b"include: src\n", Path::new("top.yaml"), &[]).unwrap_err().to_string();
-    assert!(message.contains("cannot read the included file src: it is no regular file"), "{message}");
+    assert!(message.contains("cannot read the included file src: it is a folder, not a regular file"), "{message}");
 }

@@ -9,7 +9,10 @@ use super::{
     Coordinates, CoordinatesChoice, DataError, Dataset, Density, EventCount, Finite, Fraction, NamedCoordinates,
     NamedSymmetries, Problem, Scratch, Symmetries, Synthetic, dijet, read,
 };
-use crate::data::coordinates::MapChoice;
+use crate::data::{
+    coordinates::MapChoice,
+    read::{Columns, Unreadable},
+};
 
 /// Events of a file that are looked at before anything runs, at most; the stage itself looks at the rest.
 const MAX_LOOKED_AT: usize = 1_000_000;
@@ -244,7 +247,7 @@ fn symmetries(stage: &Dataset, features: &[String]) -> Vec<Problem> {
 pub(super) fn preflight(stage: &Dataset, sources: &BTreeMap<String, PathBuf>) -> Vec<Problem> {
     let Some(path) = sources.get("file") else { return Vec::new() };
     let mut found = file(stage, path);
-    let features = stage.features.clone().or_else(|| read::columns(path, None).ok());
+    let features = stage.features.clone().or_else(|| read::columns(path, None).ok().map(|columns| columns.numeric()));
     if let (Some(path), Some(features)) = (sources.get("test_file"), features) {
         found.extend(test_file(stage, path, &features));
     }
@@ -258,7 +261,7 @@ fn file(stage: &Dataset, path: &Path) -> Vec<Problem> {
     };
     let wrong = match &stage.features {
         Some(features) => missing(path, features, &columns, |index| format!("features.{index}")),
-        None => unknown_names(stage, &columns),
+        None => unknown_names(stage, &columns.numeric()),
     };
     if !wrong.is_empty() {
         return wrong;
@@ -267,8 +270,8 @@ fn file(stage: &Dataset, path: &Path) -> Vec<Problem> {
     let scratch = Scratch::memory();
     match stage.read(path, stage.features.as_deref(), Some(limit), &scratch) {
         // The first events may be alike where all together are not.
-        Ok(events) if events.len() == MAX_LOOKED_AT => Vec::new(),
-        Ok(events) => {
+        Ok((events, _)) if events.len() == MAX_LOOKED_AT => Vec::new(),
+        Ok((events, _)) => {
             let fitted = Coordinates::fit(&stage.coordinates, &events, &stage.flips().concat(), &scratch);
             fitted.err().map(|error| Problem::new("coordinates", error.to_string())).into_iter().collect()
         }
@@ -293,21 +296,43 @@ fn test_file(stage: &Dataset, path: &Path, features: &[String]) -> Vec<Problem> 
     }
 }
 
-/// The numeric columns of a file.
-fn columns(field: &str, path: &Path, features: Option<&[String]>) -> Result<Vec<String>, Problem> {
+/// What is worth knowing of the files and no mistake.
+pub(super) fn remarks(stage: &Dataset, sources: &BTreeMap<String, PathBuf>) -> Vec<String> {
+    let path = sources.get("file").filter(|_| stage.features.is_none());
+    path.and_then(|path| left_out(path, &read::columns(path, None).ok()?)).into_iter().collect()
+}
+
+/// Says which columns of a file are not read where no features are named.
+pub(super) fn left_out(path: &Path, columns: &Columns) -> Option<String> {
+    let name = path.file_name().unwrap_or_default().display();
+    let message = |columns| {
+        format!("of {name} these columns are left out: {columns}; list what you want in `features` to choose otherwise")
+    };
+    columns.left_out().map(message)
+}
+
+/// The columns of a file.
+fn columns(field: &str, path: &Path, features: Option<&[String]>) -> Result<Columns, Problem> {
     if !path.exists() {
         return Err(Problem::new(field, format!("there is no file {}", path.display())));
     }
     read::columns(path, features).map_err(|error| Problem::new(field, error.to_string()))
 }
 
-/// Features that are not among the columns of a file.
-fn missing(path: &Path, features: &[String], columns: &[String], field: impl Fn(usize) -> String) -> Vec<Problem> {
-    let missing = features.iter().enumerate().filter(|(_, name)| !columns.contains(name));
-    missing
-        .map(|(index, name)| {
+/// Features that a file does not give.
+fn missing(path: &Path, features: &[String], columns: &Columns, field: impl Fn(usize) -> String) -> Vec<Problem> {
+    let features = features.iter().enumerate();
+    features.filter_map(|(index, name)| unreadable(path, columns, name, field(index))).collect()
+}
+
+/// What is wrong with reading a column of a file.
+pub(crate) fn unreadable(path: &Path, columns: &Columns, name: &str, field: String) -> Option<Problem> {
+    match columns.place(name) {
+        Ok(_) => None,
+        Err(Unreadable::Unfit(message)) => Some(Problem::new(field, format!("{}: {message}", path.display()))),
+        Err(Unreadable::Absent) => {
             let message = format!("the column `{name}` is not among the numeric ones of {}", path.display());
-            Problem::new(field(index), message).suggest(name, columns.iter().map(String::as_str))
-        })
-        .collect()
+            Some(Problem::new(field, message).suggest(name, columns.readable().iter().map(String::as_str)))
+        }
+    }
 }

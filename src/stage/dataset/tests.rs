@@ -42,6 +42,17 @@ fn run_in(
     sources: &[(&str, PathBuf)],
     seed: u64,
 ) -> Result<(Metrics, SplitEvents), StageError> {
+    run_and_hear(out, scratch, stage, sources, seed, &mut |_| {})
+}
+
+fn run_and_hear(
+    out: &Path,
+    scratch: &Scratch,
+    stage: &Dataset,
+    sources: &[(&str, PathBuf)],
+    seed: u64,
+    progress: &mut dyn FnMut(crate::stage::Progress),
+) -> Result<(Metrics, SplitEvents), StageError> {
     let mut context = Context {
         inputs: BTreeMap::new(),
         sources: sources.iter().map(|(field, path)| ((*field).to_owned(), path.clone())).collect(),
@@ -51,7 +62,7 @@ fn run_in(
         scratch: scratch.clone(),
         checkpoints: crate::train::checkpoint::Checkpoints::none(),
         recorder: crate::train::history::Recorder::default(),
-        progress: &mut |_| {},
+        progress,
     };
     let metrics = stage.run(&mut context)?;
     let files = ["dataset.json", "events.safetensors"].map(|name| (name.to_owned(), out.join(name)));
@@ -275,4 +286,80 @@ fn a_test_file_is_read_by_the_columns_of_the_file() {
     let problems = preflight();
     assert_eq!(problems[0].field, "test_file");
     assert!(problems[0].message.contains("`b`"), "{problems:?}");
+}
+
+/// A file of this content, what the stage tells of it before it runs, and what it tells while it runs.
+fn told(name: &str, content: &str, mut fields: Value) -> (Vec<String>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    fields["file"] = json!(name);
+    let (stage, mut notices) = (stage(fields), Vec::new());
+    let remarks = stage.remarks(&BTreeMap::from([("file".to_owned(), path.clone())]));
+    let mut hear = |progress| {
+        if let crate::stage::Progress::Notice { message } = progress {
+            notices.push(message);
+        }
+    };
+    run_and_hear(folder.path(), &Scratch::memory(), &stage, &[("file", path)], 1, &mut hear).unwrap();
+    (remarks, notices)
+}
+
+#[test]
+fn columns_that_are_left_out_are_told_before_and_while_the_stage_runs() {
+    let row = |i: u32| format!("{i},tag{i},{i}.5\n");
+    let content = ",tag,pt\n".to_owned() + &(0..20).map(row).collect::<String>();
+    let (remarks, notices) = told("events.csv", &content, json!({}));
+    assert_eq!(
+        notices,
+        [
+            "of events.csv these columns are left out: `` (an index of pandas), `tag` (text: `tag0` in row 1); list what you want in \
+          `features` to choose otherwise"
+        ]
+    );
+    assert_eq!(remarks, notices);
+    let (remarks, notices) = told("events.csv", &content, json!({ "features": ["pt"] }));
+    assert!(remarks.is_empty() && notices.is_empty(), "{remarks:?} {notices:?}");
+}
+
+#[test]
+fn values_that_single_precision_merges_are_told() {
+    let row = |i: i32| format!("{},{}\n", 20_000_000 + i, f64::from(i).sin() + 100.0);
+    let content = "id,x\n".to_owned() + &(0..300).map(row).collect::<String>();
+    let (remarks, notices) = told("events.csv", &content, json!({}));
+    assert_eq!(
+        notices,
+        [
+            "`file`: column `id`: 300 different whole numbers beyond 16777216 become 151 in single precision; subtract an offset from them in \
+          the file, or leave the column out of `features`"
+        ]
+    );
+    assert!(remarks.is_empty(), "{remarks:?}");
+}
+
+#[test]
+fn a_feature_that_is_there_and_holds_no_numbers_is_told_with_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.csv");
+    let problems = |content: &str, features: &[&str]| {
+        std::fs::write(&path, content).unwrap();
+        let stage = stage(json!({ "file": "events.csv", "features": features }));
+        stage.preflight(&BTreeMap::from([("file".to_owned(), path.clone())]))
+    };
+    let text = problems("mass,masses\nabc,1\nd,2\n", &["masses", "mass"]);
+    assert_eq!((text[0].field.as_str(), &text[0].help), ("features.1", &None));
+    assert!(text[0].message.ends_with("the column `mass` does not hold numbers but text: `abc` in row 1"), "{text:?}");
+    let twice = problems("mass,mass\n1,2\n2,3\n", &["mass"]);
+    assert!(twice[0].message.contains("the column `mass` occurs twice"), "{twice:?}");
+    let empty = problems("a,b\n1,\n2,3\n3,4\n", &["a", "b"]);
+    assert!(empty[0].message.contains("column `b`, row 1: a missing value"), "{empty:?}");
+}
+
+#[test]
+fn a_source_that_is_no_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.csv");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+    let problems = stage(json!({ "file": "events.csv" })).preflight(&BTreeMap::from([("file".to_owned(), path)]));
+    assert!(problems[0].message.contains("it is a named pipe, not a regular file"), "{problems:?}");
 }

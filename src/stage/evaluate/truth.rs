@@ -9,7 +9,7 @@ use super::{Context, Problem, StageError, Upstream};
 use crate::{
     data::{DataError, Description, read, read_table},
     metrics::{Binning, truth::WeightedTruth},
-    stage::Stage,
+    stage::{Stage, dataset::unreadable},
     value::{Finite, NonNegative, Positive},
 };
 
@@ -64,23 +64,24 @@ impl TruthChoice {
         (!known.contains(&self.observable)).then(|| problem.suggest(&self.observable, known.iter().map(String::as_str)))
     }
 
+    /// The columns of the file that are read.
+    fn columns(&self) -> [String; 2] {
+        [self.observable.clone(), self.weight.clone()]
+    }
+
     /// What is wrong with the file.
     pub(super) fn preflight(&self, path: &Path) -> Option<Problem> {
         if !path.exists() {
             return Some(Problem::new(FIELD, format!("there is no file {}", path.display())));
         }
-        let columns = match read::columns(path, None) {
+        let columns = match read::columns(path, Some(&self.columns())) {
             Ok(columns) => columns,
             Err(error) => return Some(Problem::new(FIELD, error.to_string())),
         };
-        let missing = [("truth.observable", &self.observable), ("truth.weight", &self.weight)]
+        [("truth.observable", &self.observable), ("truth.weight", &self.weight)]
             .into_iter()
-            .find(|(_, name)| !columns.contains(name));
-        if let Some((field, name)) = missing {
-            let message = format!("the column `{name}` is not among the numeric ones of {}", path.display());
-            return Some(Problem::new(field, message).suggest(name, columns.iter().map(String::as_str)));
-        }
-        self.load(0, path).err().map(|error| Problem::new(FIELD, error.to_string()))
+            .find_map(|(field, name)| unreadable(path, &columns, name, field.to_owned()))
+            .or_else(|| self.load(0, path).err().map(|error| Problem::new(FIELD, error.to_string())))
     }
 
     /// Reads the weighted events of a dataset's observable.
@@ -95,7 +96,7 @@ impl TruthChoice {
     }
 
     fn load(&self, observable: usize, path: &Path) -> Result<WeightedTruth, DataError> {
-        let table = read_table(path, Some(&[self.observable.clone(), self.weight.clone()]))?;
+        let table = read_table(path, Some(&self.columns()))?;
         let column = |name: &str| Ok(table.column(name)?.iter().copied().map(f64::from).collect::<Vec<_>>());
         let (values, weights) = (column(&self.observable)?, column(&self.weight)?);
         let of_file = |message: String| DataError::Format { path: path.to_owned(), message };

@@ -80,8 +80,18 @@ fn a_run_is_made_once_with_all_that_was_recorded() {
         metrics
             .contains(&json!({ "key": "ratio/loss", "value": 1.25, "timestamp": 1_767_323_055_500_i64, "step": 100 }))
     );
-    assert!(metrics.iter().any(|metric| metric["key"] == "metrics/strata_0_.real"), "{metrics:?}");
+    let strata: Vec<&str> =
+        metrics.iter().filter_map(|metric| metric["key"].as_str()).filter(|key| key.contains("strata")).collect();
+    assert_eq!(strata, [key_of("metrics/strata[0].real")]);
     assert_eq!(asked[7].1, json!({ "run_id": "r", "status": "FINISHED", "end_time": 1_767_323_055_500_i64 }));
+}
+
+#[test]
+fn names_that_a_server_does_not_take_are_told_apart() {
+    let keys = ["tail.pt [GeV]", "tail.pt (GeV)", "tail.pt_GeV", "tail.e+", "tail.e*"].map(key_of);
+    assert!(keys[0].starts_with("tail.pt _GeV__") && keys[2] == "tail.pt_GeV", "{keys:?}");
+    assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
+    assert!(key_of(&"é".repeat(300)).len() <= 250);
 }
 
 #[test]

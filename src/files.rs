@@ -1,0 +1,103 @@
+//! Files that belong to the user: sources, pipelines, settings, locks. They are opened without waiting, and only if they are files.
+//!
+//! A path may be a symbolic link. A pipe would keep the program waiting for whoever writes into it, a device may never end.
+
+use std::{
+    fs::{self, File, FileType, Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// The most bytes of a file that is written by hand or describes something: settings, a lock.
+pub const MAX_TEXT: u64 = 64 << 20;
+
+/// Returns the metadata of a regular file, or of one that a link leads to. All else is an error of the kind [`io::ErrorKind::InvalidInput`] that
+/// says what is there.
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    let metadata = fs::metadata(path)?;
+    check(metadata.file_type())?;
+    Ok(metadata)
+}
+
+/// Opens a file whose [`metadata`] can be had.
+pub fn open(path: &Path) -> io::Result<File> {
+    metadata(path)?;
+    // Something else may have taken its place.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    check(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Opens a file as [`open`] does, and besides what the shell has opened for the program (`/dev/stdin`, `<(…)`), and `/dev/null`.
+pub fn open_or_stream(path: &Path) -> io::Result<File> {
+    let handed_over =
+        ["/dev/stdin", "/dev/fd", "/proc/self/fd", "/dev/null"].iter().any(|given| path.starts_with(given));
+    if handed_over && !fs::metadata(path)?.is_dir() { File::open(path) } else { open(path) }
+}
+
+/// Reads a file of at most so many bytes.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    whole(open(path)?, most)
+}
+
+/// Reads all that comes, which may be so many bytes.
+pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let message = format!("it is larger than {} MiB; is this the right file?", most >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+fn check(found: FileType) -> io::Result<()> {
+    let what = match found {
+        found if found.is_file() => return Ok(()),
+        found if found.is_dir() => "a folder",
+        found if found.is_fifo() => "a named pipe",
+        found if found.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it is {what}, not a regular file; give a file, or a link to one"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once_and_links_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink(at("pipe"), at("link")).unwrap();
+        for (path, what) in [
+            (at("pipe"), "a named pipe"),
+            (at("link"), "a named pipe"),
+            (at("socket"), "a socket"),
+            (folder.path().to_owned(), "a folder"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            for opened in [open(&path), open_or_stream(&path)] {
+                let error = opened.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                assert!(error.to_string().starts_with(&format!("it is {what}, not a regular file")), "{error}");
+            }
+        }
+        fs::write(at("file"), "text").unwrap();
+        std::os::unix::fs::symlink("file", at("to-file")).unwrap();
+        assert_eq!(read(&at("to-file"), 4).unwrap(), b"text");
+        assert_eq!(read(&at("to-file"), 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(whole(open_or_stream(Path::new("/dev/null")).unwrap(), 0).unwrap().is_empty());
+        assert_eq!(open(&at("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
