@@ -105,6 +105,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LATER: i64 = 10_000_000_000;
