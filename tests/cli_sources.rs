@@ -63,6 +63,19 @@ fn a_pipe_in_the_place_of_a_source_is_refused() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("it is a named pipe"), "{output:?}");
         assert!(!output.status.success());
     }
+    let truth = "\
+stages:
+  events: { kind: dataset, synthetic: { density: normal, events: 100 } }
+  base: { kind: train_gan, data: events, generator: { layers: [8] }, discriminator: { layers: [8] }, steps: 1 }
+  frozen: { kind: freeze, model: base }
+  evaluation:
+    kind: evaluate
+    data: events
+    models: [frozen]
+    truth: { file: events.csv, observable: x0, weight: w, edges: [1, 2], cross_section: 1 }
+";
+    fs::write(folder.path("truth.yaml"), truth).unwrap();
+    refused(&folder, &["check", "truth.yaml"], 2);
     // A link to a pipe is one, a link to a file is that file.
     fs::rename(folder.path("events.csv"), folder.path("pipe")).unwrap();
     std::os::unix::fs::symlink("pipe", folder.path("events.csv")).unwrap();

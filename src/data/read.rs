@@ -69,7 +69,7 @@ pub fn columns(path: &Path, features: Option<&[String]>) -> Result<Columns, Data
 }
 
 /// Reads these columns of a file, or all that hold numbers, in the file's order. Without names, a column of row numbers that pandas has written
-/// is left out; [`columns`] tells what else is.
+/// is left out; [`columns()`] tells what else is.
 ///
 /// An npy file of shape `[events, columns]` has columns named by `wanted` if there are as many, else `x0`, `x1`, …
 pub fn read_table(path: &Path, wanted: Option<&[String]>) -> Result<Table, DataError> {

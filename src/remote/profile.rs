@@ -111,6 +111,17 @@ region = here
     }
 
     #[test]
+    fn a_pipe_in_the_place_of_a_profile_file_is_refused_and_the_null_device_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("config");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        let error = section(Some(pipe), "default").unwrap_err().to_string();
+        assert!(error.contains("it is a named pipe, not a regular file"), "{error}");
+        assert!(section(Some("/dev/null".into()), "default").unwrap().is_empty());
+        assert!(section(Some(folder.path().join("none")), "default").unwrap().is_empty());
+    }
+
+    #[test]
     fn keys_of_the_environment_are_not_mixed_with_those_of_a_file() {
         let fields = fields(TEXT, "default");
         let key = |builder: &AmazonS3Builder, key| builder.get_config_value(&key);

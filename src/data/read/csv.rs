@@ -109,12 +109,12 @@ fn header(path: &Path, wanted: Option<&[String]>) -> Result<(Reader<std::fs::Fil
     let (file, _) = open(path)?;
     let mut reader = ReaderBuilder::new().trim(Trim::Headers).buffer_capacity(1 << 18).from_reader(file);
     let names: Vec<String> = reader.headers().map_err(explain(path))?.iter().map(str::to_owned).collect();
-    // Who names columns of the first line knows that it is a header.
-    let known = wanted.is_some_and(|wanted| wanted.iter().all(|name| names.contains(name)));
+    // Who names a column of the first line knows that it is a header.
+    let known = wanted.is_some_and(|wanted| wanted.iter().any(|name| names.contains(name)));
     let number = names.iter().find(|name| name.parse().is_ok_and(f64::is_finite)).filter(|_| !known);
     if let Some(number) = number {
         let message = format!(
-            "the first line holds the number `{number}`; it must name the columns: add such a line, or if this is it, list the columns in \
+            "the first line holds the number `{number}`; it must name the columns: add such a line, or if this is it, list columns of it in \
              `features`"
         );
         return Err(DataError::format(path, message));
@@ -272,6 +272,13 @@ mod tests {
     fn a_header_of_numbers_is_one_if_features_are_listed() {
         assert!(looked_at("x,0,1\n5,6,7\n", None).is_err());
         assert_eq!(table("x,0,1\n5,6,7\n", Some(&["1", "x"])).unwrap().columns(), [[7.], [5.]]);
+        assert!(
+            table("jet,0,1\njet,6,7\n", Some(&["pt", "eta"]))
+                .unwrap_err()
+                .to_string()
+                .contains("it must name the columns")
+        );
+        assert!(table("x,0,1\n5,6,7\n", Some(&["x", "y"])).unwrap_err().to_string().contains("there is no column `y`"));
         // Words that Rust would parse as numbers.
         assert_eq!(table("e,inf,nan\n5,6,7\n", None).unwrap().names(), ["e", "inf", "nan"]);
     }
