@@ -92,10 +92,10 @@ impl Place {
                     return refused(io::ErrorKind::InvalidInput, "this names no file");
                 }
                 let real = real_path(path);
-                let folder = folder_of(&real);
-                if folder.is_dir() {
+                if folder_of(&real).is_dir() {
                     return Ok(Self::File(real, None));
                 }
+                let folder = folder_of(if path.is_symlink() { &real } else { path });
                 refused(io::ErrorKind::NotFound, &format!("there is no folder {}", folder.display()))
             }
             Err(error) => Err(error),

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc::channel,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ mod program;
 use program::Folder;
 
 /// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PIPELINE: &str = "\
 name: study
@@ -125,16 +126,18 @@ fn a_pipe_takes_the_bytes_that_a_file_would_hold_and_stays() {
         let (file, pipe) = (folder.path(&format!("file{ending}")), folder.path(&format!("pipe{ending}")));
         folder.print(&[verb, &[file.to_str().unwrap()]].concat());
         mkfifo(&pipe);
-        let reader = thread::spawn({
+        let (sender, receiver) = channel();
+        thread::spawn({
             let pipe = pipe.clone();
             move || {
                 let mut read = Vec::new();
                 File::open(pipe).unwrap().read_to_end(&mut read).unwrap();
-                read
+                sender.send(read)
             }
         });
         folder.print(&[verb, &[pipe.to_str().unwrap()]].concat());
-        assert!(reader.join().unwrap() == fs::read(file).unwrap(), "{verb:?}");
+        let read = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{verb:?} writes nothing into the pipe"));
+        assert!(read == fs::read(file).unwrap(), "{verb:?}");
         assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo(), "{verb:?}");
     }
 }
@@ -144,9 +147,13 @@ fn a_pipe_in_the_place_of_a_lock_is_refused() {
     let folder = bench();
     let lock = folder.path("pipeline.lock");
     mkfifo(&lock);
-    let output = folder.run(&["run", "pipeline.yaml", "-q", "--lock"]);
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(said(&output).contains("pipeline.lock: it is a pipe or a device"), "{}", said(&output));
+    let mut running = folder.command(&["run", "pipeline.yaml", "-q", "--lock"]);
+    let mut running = Background(running.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = String::new();
+    assert!(!running.reaches(|| false));
+    running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(3), "{said}");
+    assert!(said.contains("pipeline.lock: it is a pipe or a device"), "{said}");
     assert!(fs::symlink_metadata(lock).unwrap().file_type().is_fifo());
 }
 

@@ -108,11 +108,10 @@ impl From<StoreError> for Failure {
 impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         let code = match &error {
-            PackError::Io { action: "write", .. } => IO,
+            PackError::Store(_) | PackError::Io { action: "write", .. } => IO,
             PackError::Io { source, .. } | PackError::Read(source) => of_source(source),
             PackError::NoPack(_) | PackError::NotPackable { .. } | PackError::InTheWay { .. } => INVALID,
             PackError::Spoilt { .. } => CORRUPT,
-            PackError::Store(_) => IO,
         };
         Self::new(code, error)
     }

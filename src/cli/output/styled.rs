@@ -31,7 +31,8 @@ impl Styled {
             let codes = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
             match part[codes..].strip_prefix('m') {
                 Some(rest) => {
-                    styled.0 += &format!("\x1b[{}m", &part[..codes]);
+                    styled.0 += "\x1b[";
+                    styled.0 += &part[..=codes];
                     styled += rest;
                 }
                 None => styled += &*format!("\x1b[{part}"),
