@@ -58,7 +58,7 @@ Exit codes: 0 done; 1 a stage failed; 2 invalid usage or pipeline; 3 store or I/
 
 /// Declarative pipelines that boost the tails of generative models.
 #[derive(Parser)]
-#[command(name = "pgan-pipe", version, after_help = EXAMPLES, styles = help::STYLES, disable_help_subcommand = true)]
+#[command(name = "pgan-pipe", version, after_help = EXAMPLES, styles = help::STYLES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -117,13 +117,14 @@ enum Verb {
 
 /// Reads the command line, does it, and gives the exit code.
 pub(crate) fn main() -> ExitCode {
-    let mut command = help::coloured(Cli::command());
+    let mut command = help::coloured(arguments::without_empty_variables(Cli::command()));
     let matches = command.try_get_matches_from_mut(std::env::args_os());
     let parsed =
         matches.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            let error = arguments::without_secrets(error);
             // A closed pipe is no reason to complain about help text.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Store, files};
-use crate::key::CacheKey;
+use crate::{credentials::cut_arguments, key::CacheKey};
 
 /// Older logs go, so that runs in a loop do not fill the disk.
 const KEPT: usize = 500;
@@ -44,7 +44,7 @@ pub struct LoggedRun {
     pub pipeline: String,
     /// When it started, RFC 3339.
     pub started: String,
-    /// Its command line.
+    /// Its command line, without what was secret in its addresses.
     pub argv: Vec<String>,
     /// Whether it is still going on.
     pub alive: bool,
@@ -64,7 +64,7 @@ impl LoggedRun {
             match line["event"].as_str() {
                 Some("run_started") => {
                     (run.pipeline, run.started) = (word(&line["pipeline"]), word(&line["time"]));
-                    run.argv = line["argv"].as_array().into_iter().flatten().map(word).collect();
+                    run.argv = cut_arguments(line["argv"].as_array().into_iter().flatten().map(word));
                 }
                 Some("run_planned") => {
                     let needs = line["needs"].as_object().into_iter().flatten();

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Output, Store, StoreError, collect::newest_in, files, inventory, sealed};
-use crate::{device::DeviceName, digest::Digest, key::CacheKey};
+use crate::{credentials::read_arguments, device::DeviceName, digest::Digest, key::CacheKey};
 
 /// The version of the files that this program writes and reads.
 const VERSION: u32 = 1;
@@ -40,7 +40,8 @@ pub struct Submission {
     pub worker: PathBuf,
     /// Seconds between two checkpoints.
     pub checkpoint_seconds: f64,
-    /// The command line.
+    /// The command line, without what was secret in its addresses.
+    #[serde(deserialize_with = "read_arguments")]
     pub argv: Vec<String>,
     /// When it was submitted, RFC 3339.
     pub time: String,

@@ -363,3 +363,14 @@ fn results_are_listed_with_their_size() {
     assert_eq!(entries.len(), 2);
     assert!(entries.iter().all(|entry| entry.record.size() == 1 + 8 && entry.age < Duration::from_mins(10)));
 }
+
+#[test]
+fn a_command_line_that_was_stored_with_a_password_is_read_without_it() {
+    let (_folder, store) = store();
+    let mut record = put(&store, 1, "content");
+    record.provenance.argv = vec!["pgan-pipe".to_owned(), "--remote=https://me:hush@host/x?key=hush".to_owned()];
+    let stored = record.to_text().unwrap();
+    assert!(String::from_utf8_lossy(&stored).contains("hush"));
+    let read = Record::from_text(&stored).unwrap();
+    assert_eq!(read.provenance.argv, ["pgan-pipe", "--remote=https://***@host/x?***"]);
+}
