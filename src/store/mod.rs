@@ -12,6 +12,7 @@ use std::{
 
 use crate::{digest::Digest, key::CacheKey};
 
+mod advice;
 mod collect;
 mod evicted;
 mod files;
@@ -39,7 +40,7 @@ pub use take_out::Copying;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or folder of the store could not be read or written.
-    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
+    #[error("cannot {action} {}: {source}{}", path.display(), advice::advice(action, path, source))]
     Io {
         /// What was being done: `write`, `read`, `create`.
         action: &'static str,
@@ -63,18 +64,6 @@ impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
-    }
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space (`pgan-pipe cache gc`) or choose another cache with `--cache`; what is stored stays valid"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; choose a cache folder that you may write to with `--cache` or PGAN_CACHE"
-        }
-        _ => "",
     }
 }
 
