@@ -63,6 +63,12 @@ impl StageAt {
         Made { material: &self.material, inputs: &self.inputs, sources: &self.sources }
     }
 
+    /// Gives its key, if all that it is made of is known.
+    fn key(&self) -> Option<CacheKey> {
+        let of_result = self.result.as_ref().map(|result| result.key);
+        of_result.or_else(|| if self.partial { None } else { self.material.key().ok() })
+    }
+
     /// Its kind, as in `kind:`.
     pub fn kind(&self) -> &str {
         &self.material.kind
@@ -158,6 +164,23 @@ impl State {
         Ok(Self { stages, lost })
     }
 
+    /// Gives the same state with stages under other names: each pair is a new name and the one that it replaces.
+    fn under(&self, names: &[[String; 2]]) -> Self {
+        let mut state = self.clone();
+        for [new, old] in names {
+            if let Some(stage) = state.stages.remove(old) {
+                state.stages.insert(new.clone(), stage);
+            }
+        }
+        let inputs = state.stages.values_mut().flat_map(|stage| stage.inputs.values_mut()).flatten();
+        for input in inputs {
+            if let Some([new, _]) = names.iter().find(|[_, old]| old == input) {
+                input.clone_from(new);
+            }
+        }
+        state
+    }
+
     /// The metrics of a stage under the names of models; nothing if it has not run.
     fn metrics(&self, name: &str) -> BTreeMap<String, Value> {
         let Some(stage) = self.stages.get(name) else { return BTreeMap::new() };
@@ -192,6 +215,8 @@ pub struct StageDifference {
 pub struct Comparison {
     /// Stages that only one of them has.
     pub only: [Vec<String>; 2],
+    /// Stages that have the same key under another name: the name in one and in the other. Elsewhere they go by the former.
+    pub renamed: Vec<[String; 2]>,
     /// Stages without a result in one of them.
     pub without_result: [Vec<String>; 2],
     /// Stages of both that differ.
@@ -205,6 +230,8 @@ pub struct Comparison {
 impl Comparison {
     /// Compares two states.
     pub fn of(one: &State, other: &State) -> Self {
+        let renamed = renamed(one, other);
+        let other = &other.under(&renamed);
         let sides = [one, other];
         let names: [BTreeSet<&String>; 2] = sides.map(|side| side.stages.keys().chain(&side.lost).collect());
         let only = |side: usize| names[side].difference(&names[1 - side]).map(|name| (*name).clone()).collect();
@@ -224,13 +251,32 @@ impl Comparison {
             comparison.metrics.extend(metrics::changes(name, now.kind(), &metrics));
         }
         comparison.metrics.sort_by(|one, other| one.order().cmp(&other.order()));
+        comparison.renamed = renamed;
         comparison
     }
 
     /// Whether nothing differs.
     pub fn is_same(&self) -> bool {
-        self.only.iter().all(Vec::is_empty) && self.stages.is_empty() && self.metrics.is_empty()
+        self.only.iter().all(Vec::is_empty)
+            && self.renamed.is_empty()
+            && self.stages.is_empty()
+            && self.metrics.is_empty()
     }
+}
+
+/// Finds the stages that only one of the states has by this name, and the other by another.
+fn renamed(one: &State, other: &State) -> Vec<[String; 2]> {
+    let alone = |side: &State, there: &State| -> Vec<(CacheKey, String)> {
+        let alone =
+            side.stages.iter().filter(|(name, _)| !there.stages.contains_key(*name) && !there.lost.contains(name));
+        alone.filter_map(|(name, stage)| Some((stage.key()?, name.clone()))).collect()
+    };
+    let mut there = alone(other, one);
+    let pair = |(key, name): (CacheKey, String)| {
+        let at = there.iter().position(|(other, _)| *other == key)?;
+        Some([name, there.remove(at).1])
+    };
+    alone(one, other).into_iter().filter_map(pair).collect()
 }
 
 fn difference(name: &str, then: &StageAt, now: &StageAt) -> Option<StageDifference> {

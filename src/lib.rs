@@ -12,6 +12,7 @@
 //! The library never prints and never exits: it returns values, errors and events.
 
 pub mod compare;
+pub mod credentials;
 pub mod data;
 pub mod device;
 pub mod digest;

@@ -186,3 +186,20 @@ fn a_closed_pipe_is_no_error() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 }
+
+#[test]
+fn help_as_a_verb_is_the_help_of_the_verb_after_it() {
+    let folder = Folder::new();
+    assert_eq!(folder.print(&["help"]), folder.print(&["--help"]));
+    for verb in [&["run"][..], &["cache"], &["cache", "gc"]] {
+        assert_eq!(folder.print(&[&["help"], verb].concat()), folder.print(&[verb, &["--help"]].concat()));
+    }
+    assert!(error(&folder, 2, &["help", "fly"]).contains("unrecognized subcommand 'fly'"));
+}
+
+#[test]
+fn a_tag_with_too_long_a_name_is_told_the_limit() {
+    let folder = Folder::with_pipeline();
+    let told = error(&folder, 2, &["cache", "tag", &"a".repeat(101), "pipeline.yaml"]);
+    assert!(told.contains("at most 100 characters; this one has 101"), "{told}");
+}

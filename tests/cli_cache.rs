@@ -102,3 +102,66 @@ fn the_files_of_a_result_come_out_of_the_cache() {
     let never = folder.run(&["cache", "get", "pipeline.yaml", "events", "-o", "out", "--set", "events=900"]);
     assert_eq!(never.status.code(), Some(1));
 }
+
+/// Standard error of a command that must succeed, in the folder `elsewhere`.
+fn told_elsewhere(folder: &Folder, arguments: &[&str]) -> String {
+    let output = folder.command(arguments).current_dir(folder.path("elsewhere")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    told
+}
+
+#[test]
+fn a_run_from_elsewhere_says_where_its_cache_is_and_that_one_lies_beside_the_pipeline() {
+    let folder = Folder::new();
+    let stage = "events: { kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 2, events: 100 } }";
+    std::fs::create_dir_all(folder.path("elsewhere")).unwrap();
+    std::fs::create_dir_all(folder.path("study")).unwrap();
+    std::fs::write(folder.path("study/p.yaml"), format!("stages:\n  {stage}\n")).unwrap();
+    let told = told_elsewhere(&folder, &["run", "../study/p.yaml"]);
+    let kept = folder.path("elsewhere").canonicalize().unwrap().join("cache").display().to_string();
+    assert!(told.contains(&format!("a new cache: results are kept in {kept}\n")), "{told}");
+    assert!(!told_elsewhere(&folder, &["run", "../study/p.yaml"]).contains("cache:"), "only of a new one");
+
+    std::fs::rename(folder.path("elsewhere/cache"), folder.path("study/cache")).unwrap();
+    let warning = format!(
+        "warning: {kept} is a new cache, and another one lies beside the pipeline: `--cache ../study/cache` uses that\n"
+    );
+    for verb in [&["plan"][..], &["status"], &["run", "--dry-run"], &["run", "-q"]] {
+        std::fs::remove_dir_all(folder.path("elsewhere")).unwrap();
+        std::fs::create_dir(folder.path("elsewhere")).unwrap();
+        let told = told_elsewhere(&folder, &[verb, &["../study/p.yaml"]].concat());
+        assert_eq!(told.matches(&warning).count(), 1, "{told}");
+    }
+    std::fs::remove_dir_all(folder.path("elsewhere/cache")).unwrap();
+    // From its own folder, by whatever path, there is one cache.
+    std::fs::remove_dir_all(folder.path("study/cache")).unwrap();
+    for pipeline in ["p.yaml", "../study/p.yaml", "./p.yaml"] {
+        let output = folder.command(&["run", pipeline]).current_dir(folder.path("study")).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("a new cache: ") && !told.contains("beside the pipeline"), "{told}");
+        std::fs::remove_dir_all(folder.path("study/cache")).unwrap();
+    }
+    folder.command(&["run", "p.yaml"]).current_dir(folder.path("study")).output().unwrap();
+    for arguments in [["--cache", "../study/cache"], ["--cache", "cache"]] {
+        let told = told_elsewhere(&folder, &[&["run", "../study/p.yaml"], &arguments[..]].concat());
+        assert!(!told.contains("beside the pipeline"), "{told}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_none_and_an_empty_option_a_mistake() {
+    let folder = Folder::with_pipeline();
+    let mut command = folder.command(&["run", "pipeline.yaml", "events"]);
+    let output = command.env("PGAN_CACHE", "").env("PGAN_REMOTE", "").env("PGAN_WORKER", "").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.path("cache/v1").is_dir());
+    for option in ["--cache", "--remote", "--worker"] {
+        for arguments in [["run", "pipeline.yaml", option, ""], ["run", "pipeline.yaml", &format!("{option}="), "-q"]] {
+            let output = folder.run(&arguments);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{told}");
+            assert!(told.contains(&format!("a value is required for '{option} <")), "{told}");
+        }
+    }
+}

@@ -91,3 +91,25 @@ fn what_cannot_be_compared_is_said_to_be_so() {
         assert!(error.contains(said), "{error}");
     }
 }
+
+#[test]
+fn a_renamed_stage_is_a_rename_and_its_metrics_are_the_same() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("p.yaml"), PIPELINE).unwrap();
+    let renamed = PIPELINE.replace("base:", "first:").replace("[base]", "[first]").replace("events:\n", "data:\n");
+    let renamed = renamed.replace("data: events", "data: data");
+    std::fs::write(folder.path("q.yaml"), &renamed).unwrap();
+    // It need not have run.
+    assert!(folder.print(&["diff", "p.yaml", "q.yaml"]).contains("renamed: events → data\n"));
+    folder.print(&["run", "p.yaml", "-q"]);
+    let text = folder.print(&["diff", "p.yaml", "q.yaml"]);
+    assert!(text.contains("renamed: base → first, events → data\n") && text.contains("3 stages the same"), "{text}");
+    assert!(!text.contains("only in") && !text.contains("tail_w1"), "{text}");
+    let found = lines(&folder.print(&["diff", "p.yaml", "q.yaml", "--json"]));
+    assert_eq!(found[0], serde_json::json!({"event": "stage_renamed", "a": "base", "b": "first"}));
+    assert_eq!((found.len(), &found[2]["same"]), (3, &Value::Bool(false)));
+    // One that is another under another name is none.
+    std::fs::write(folder.path("q.yaml"), renamed.replace("steps: 200", "steps: 20")).unwrap();
+    let text = folder.print(&["diff", "p.yaml", "q.yaml"]);
+    assert!(text.contains("only in A: base") && text.contains("only in B: first"), "{text}");
+}

@@ -130,3 +130,16 @@ fn a_lock_that_is_not_there_or_cannot_be_read_is_named_with_what_to_do() {
         assert_eq!(output.status.code(), Some(2), "{what:?}");
     }
 }
+
+#[test]
+fn a_lock_with_conflict_marks_is_told_with_their_line() {
+    let (folder, lock) = locked();
+    let lines: Vec<&str> = lock.lines().collect();
+    let (before, after) = lines.split_at(4);
+    let sides = "<<<<<<< HEAD\n  \"version\": 1\n=======\n  \"version\": 2\n>>>>>>> other";
+    fs::write(folder.path("pipeline.lock"), [&before.join("\n"), sides, &after.join("\n")].join("\n")).unwrap();
+    let told = ["pipeline.lock:5: ", "it holds conflict marks of a merge; write it anew with `run --lock`"];
+    refused(&folder, &[], 2, &told);
+    folder.print(&["run", "pipeline.yaml", "-q", "--lock"]);
+    assert_eq!(fs::read_to_string(folder.path("pipeline.lock")).unwrap(), lock);
+}

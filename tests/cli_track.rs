@@ -85,3 +85,24 @@ fn a_server_that_cannot_be_used_is_said() {
     let said = error(&folder, 6, &["mlflow", "--tracking-uri", &format!("http://{port}")]);
     assert!(said.contains("does not answer"), "{said}");
 }
+
+#[test]
+fn a_tracking_address_is_shown_without_what_is_secret() {
+    let folder = bench();
+    folder.print(&["run", "pipeline.yaml", "events"]);
+    let refused = "http://user:hush@host:port:bad";
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let silent = format!("http://user:hush@{port}/?token=hush");
+    for (address, code) in [(refused, 2), (&*silent, 6), ("ftp://user:hush@host", 2), ("user:hush@host", 2)] {
+        let told = error(&folder, code, &["mlflow", "--tracking-uri", address]);
+        assert!(!told.contains("hush") && !told.contains("user"), "{told}");
+        let mut command = folder.command(&["export", "pipeline.yaml", "--format", "mlflow"]);
+        let output = command.env("MLFLOW_TRACKING_URI", address).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), told);
+    }
+    // An empty variable is none, and an empty option a mistake.
+    let mut command = folder.command(&["export", "pipeline.yaml", "--format", "mlflow"]);
+    let output = command.env("MLFLOW_TRACKING_URI", "").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("say which MLflow server"));
+    assert!(error(&folder, 2, &["mlflow", "--tracking-uri", ""]).contains("a value is required for '--tracking-uri"));
+}

@@ -185,3 +185,51 @@ fn a_pipeline_of_seventeen_mebibytes_is_refused() {
     let text = "#".repeat(17 << 20);
     assert!(parse(&text, &[]).unwrap_err().to_string().contains("larger than 16 MiB"));
 }
+
+#[test]
+fn names_that_are_too_long_for_files_are_refused_with_the_limit() {
+    let long = "a".repeat(101);
+    let dataset = "{ kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 2, events: 100 } }";
+    for (text, place) in [
+        (format!("stages:\n  {long}: {dataset}\n"), "p.yaml:2:3"),
+        (format!("name: {long}\nstages:\n  events: {dataset}\n"), "p.yaml:1:7"),
+    ] {
+        let message = parse(&text, &[]).unwrap_err().to_string();
+        assert!(message.contains(place) && message.contains(": it has 101 characters"), "{message}");
+        assert!(message.contains("at most 100 characters"), "{message}");
+    }
+    // The point of a sweep has a share of its own, and what comes of rounds and replicas still fits.
+    let axes = ["b", "c", "d"].map(|letter| letter.repeat(40));
+    let swept = |count: usize| {
+        let matrix: Vec<String> = axes[..count].iter().map(|axis| format!("{axis}: [2, 3]")).collect();
+        let value = |axis: usize| if axis < count { format!("\"${{matrix.{}}}\"", axes[axis]) } else { "4".to_owned() };
+        format!(
+            "replicas: 2\nstages:\n  {}:\n    matrix: {{ {} }}\n    kind: dataset\n    seed: {}\n    synthetic:\n      \
+             {{ density: pareto, index: {}, dimensions: {}, events: 100 }}\n",
+            "a".repeat(100),
+            matrix.join(", "),
+            value(0),
+            value(1),
+            value(2),
+        )
+    };
+    let stages = parse(&swept(2), &[]).unwrap().stages;
+    assert!(stages.iter().all(|stage| (180..240).contains(&stage.name.len())));
+    let message = parse(&swept(3), &[]).unwrap_err().to_string();
+    assert!(message.contains("p.yaml:3:3") && message.contains("all together may have 120 characters"), "{message}");
+}
+
+#[test]
+fn a_frozen_model_is_not_told_to_be_frozen_again() {
+    let text = "
+stages:
+  events: { kind: dataset, synthetic: { density: pareto, index: 3, dimensions: 2, events: 100 } }
+  base: { kind: train_gan, data: events, steps: 5 }
+  frozen: { kind: freeze, model: base }
+  again: { kind: freeze, model: frozen }
+  wrong: { kind: freeze, model: events }
+";
+    let message = parse(text, &[]).unwrap_err().to_string();
+    assert!(message.contains("`frozen` is frozen already: take it directly, and leave this stage out"), "{message}");
+    assert!(message.contains("help: refer to a `train_gan` or `boost` stage"), "{message}");
+}

@@ -1,22 +1,30 @@
 //! Options that several verbs have.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context;
-use clap::Args;
+use clap::{
+    Arg, Args, Command,
+    builder::{NonEmptyStringValueParser, PathBufValueParser, Resettable, TypedValueParser},
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use pgan_pipe::{
+    credentials::{cut_arguments, cut_text, is_address},
     pipeline::Pipeline,
     remote::{Patience, Remote, Settings},
     run::this_image,
+    shell::quote,
     store::Store,
 };
 
 use super::{
     Failure,
     failure::{INVALID, IO},
+    output::say,
 };
 
 /// A pipeline with its overrides.
@@ -50,33 +58,109 @@ pub(super) fn one_stage(pipeline: &Pipeline, name: &str) -> Result<Option<usize>
     }
 }
 
+/// The folder of results where none is named.
+const CACHE: &str = "cache";
+
 /// Where results are kept.
 #[derive(Args)]
 pub(super) struct CacheArgs {
-    /// The folder that results are kept in
-    #[arg(long, value_name = "DIR", env = "PGAN_CACHE", hide_env_values = true, default_value = "cache")]
-    pub(super) cache: PathBuf,
+    /// The folder that results are kept in; `cache` by default
+    #[arg(long, value_name = "DIR", env = "PGAN_CACHE", hide_env_values = true, value_parser = Folder)]
+    cache: Option<PathBuf>,
 }
 
 impl CacheArgs {
-    pub(super) fn store(&self) -> Store {
-        Store::at(&self.cache)
+    pub(super) fn folder(&self) -> &Path {
+        self.cache.as_deref().unwrap_or(Path::new(CACHE))
     }
+
+    pub(super) fn store(&self) -> Store {
+        Store::at(self.folder())
+    }
+
+    /// Says where results are kept that begin a new cache, and that there is one beside the pipeline, if nobody named another.
+    pub(super) fn announce(&self, pipeline: &Path, quiet: bool) {
+        let folder = self.folder();
+        if Store::at(folder).root().join("records").exists() {
+            return;
+        }
+        let beside = pipeline.parent().unwrap_or(Path::new("")).join(CACHE);
+        let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let whole = whole.display();
+        let is_another = || beside.canonicalize().ok() != folder.canonicalize().ok();
+        if self.cache.is_none() && Store::at(&beside).root().is_dir() && is_another() {
+            let beside = quote(&beside.display().to_string());
+            say(&format!(
+                "warning: {whole} is a new cache, and another one lies beside the pipeline: `--cache {beside}` uses that"
+            ));
+        } else if !quiet {
+            say(&format!("a new cache: results are kept in {whole}"));
+        }
+    }
+}
+
+/// The reader of a folder's path. What looks like an address is none, and not repeated: it may hold a password.
+#[derive(Clone)]
+pub(super) struct Folder;
+
+impl TypedValueParser for Folder {
+    type Value = PathBuf;
+
+    fn parse_ref(&self, command: &Command, option: Option<&Arg>, value: &OsStr) -> Result<PathBuf, clap::Error> {
+        let folder = PathBufValueParser::new().parse_ref(command, option, value)?;
+        if is_address(&value.to_string_lossy()) {
+            let message = "a cache is a folder, and this looks like an address: `--remote` shares results by one; a folder of such a \
+                           name is written with `./` before it";
+            return Err(command.clone().error(ErrorKind::ValueValidation, message));
+        }
+        Ok(folder)
+    }
+}
+
+/// Takes variables of the environment that are set to nothing as not set.
+pub(super) fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let set = |argument: Arg| match argument.get_env() {
+        Some(name) if is_empty(name) => argument.env(Resettable::Reset),
+        _ => argument,
+    };
+    command.mut_args(set).mut_subcommands(without_empty_variables)
+}
+
+/// Cuts the addresses in what an error repeats of the command line.
+pub(super) fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(said)) = error.get(kind) {
+            let said = ContextValue::String(cut_text(said));
+            error.insert(kind, said);
+        }
+    }
+    error
+}
+
+/// Gives the command line for provenance and logs, without what is secret in addresses.
+pub(super) fn command_line() -> Vec<String> {
+    cut_arguments(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))
 }
 
 /// Which remote to use; by default the one of `pgan.toml`.
 #[derive(Args)]
 pub(super) struct RemoteArgs {
     /// Where results are shared: a folder, s3://BUCKET/PREFIX, gs://…, az://… or http(s)://…; that of pgan.toml by default
-    #[arg(long, value_name = "URL|DIR", env = "PGAN_REMOTE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL|DIR",
+        env = "PGAN_REMOTE",
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub(super) remote: Option<String>,
 }
 
 impl RemoteArgs {
     /// The settings for a pipeline, if a remote is named anywhere.
     pub(super) fn settings(&self, pipeline: &Path) -> Result<Option<Settings>, Failure> {
-        let given = self.remote.as_deref().filter(|text| !text.is_empty());
-        Ok(Settings::find(pipeline, given)?)
+        Ok(Settings::find(pipeline, self.remote.as_deref())?)
     }
 }
 
@@ -113,7 +197,7 @@ pub(super) struct WorkerArgs {
 impl WorkerArgs {
     /// The program that is named.
     pub(super) fn given(&self) -> Option<&PathBuf> {
-        self.worker.as_ref().filter(|path| !path.as_os_str().is_empty())
+        self.worker.as_ref()
     }
 
     /// The program that runs the stages.

@@ -87,7 +87,7 @@ impl Cache {
             Self::Push(push) => return push.run(),
             Self::Pull(pull) => return pull.run(),
         };
-        let folder = &options.cache.cache;
+        let folder = options.cache.folder();
         if !options.json && !folder.exists() {
             print(&format!("there is no cache at {}; `pgan-pipe run` makes one", folder.display()))?;
             return Ok(ExitCode::SUCCESS);
@@ -136,7 +136,7 @@ impl Listing {
             ]
         };
         let total = entries.iter().map(|entry| entry.record.size()).sum();
-        let summary = format!("{} in {}, {}", count(entries.len(), "result"), cache.cache.display(), bytes(total));
+        let summary = format!("{} in {}, {}", count(entries.len(), "result"), cache.folder().display(), bytes(total));
         print(&(columns(&entries.iter().map(row).collect::<Vec<_>>()) + &summary))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -100,6 +100,8 @@ impl Diff {
             let named = ["A", "B"].into_iter().zip(sides).filter(|(_, names)| !names.is_empty());
             lines.extend(named.map(|(side, names)| format!("{what} {side}: {}", several(names))));
         }
+        let renamed: Vec<String> = comparison.renamed.iter().map(|[then, now]| format!("{then} → {now}")).collect();
+        lines.extend((!renamed.is_empty()).then(|| format!("renamed: {}", several(&renamed))));
         if comparison.is_same() {
             lines.push(format!("nothing differs: {}", count(comparison.same, "stage")));
             return lines.join("\n");
@@ -158,6 +160,8 @@ impl Diff {
             lines.extend(only.iter().map(|stage| json!({"event": "stage_only", "in": side, "stage": stage})));
             lines.extend(open.iter().map(|stage| json!({"event": "stage_without_result", "in": side, "stage": stage})));
         }
+        let renamed = comparison.renamed.iter();
+        lines.extend(renamed.map(|[then, now]| json!({"event": "stage_renamed", "a": then, "b": now})));
         lines.extend(comparison.stages.iter().map(|difference| {
             let StageDifference { stage, kinds, why, inputs, keys, artifacts } = difference;
             json!({

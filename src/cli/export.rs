@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use pgan_pipe::{
     device::DeviceName,
     export::{self, Origin},
@@ -66,7 +66,13 @@ pub(super) struct Export {
     #[arg(long)]
     device: Option<DeviceName>,
     /// The MLflow server, for `mlflow`
-    #[arg(long, value_name = "URL", env = "MLFLOW_TRACKING_URI", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MLFLOW_TRACKING_URI",
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     tracking_uri: Option<String>,
     #[command(flatten)]
     cache: CacheArgs,
@@ -108,7 +114,7 @@ impl Export {
         let pipeline = self.pipeline.load()?;
         let folder = self.folder.as_deref().unwrap_or(Path::new("stages"));
         let device = self.device.unwrap_or_default();
-        let text = snakemake::snakefile(&pipeline, &self.pipeline, &self.cache.cache, folder, device);
+        let text = snakemake::snakefile(&pipeline, &self.pipeline, self.cache.folder(), folder, device);
         match &self.output {
             Some(output) => write_file(output, text.as_bytes())?,
             None => print(text.trim_end())?,

@@ -149,9 +149,15 @@ impl From<RemoteError> for Failure {
 /// The exit code of trouble with a remote.
 pub(super) fn of_remote(error: &RemoteError) -> u8 {
     match error {
-        RemoteError::Address { .. } | RemoteError::Settings { .. } | RemoteError::ReadOnly { .. } => INVALID,
+        RemoteError::Address { .. }
+        | RemoteError::Setting { .. }
+        | RemoteError::Settings { .. }
+        | RemoteError::ReadOnly { .. } => INVALID,
         RemoteError::Io { .. } | RemoteError::Store(_) | RemoteError::Runtime { .. } => IO,
-        RemoteError::Trouble { .. } | RemoteError::Absent { .. } | RemoteError::Exists { .. } => REMOTE,
+        RemoteError::Closed { .. }
+        | RemoteError::Trouble { .. }
+        | RemoteError::Absent { .. }
+        | RemoteError::Exists { .. } => REMOTE,
         RemoteError::Spoiled { .. } | RemoteError::BadRecord { .. } | RemoteError::CorruptedHere { .. } => CORRUPT,
         RemoteError::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(REMOTE),
     }

@@ -62,7 +62,7 @@ Exit codes: 0 done; 1 a stage failed; 2 invalid usage or pipeline; 3 store or I/
 
 /// Declarative pipelines that boost the tails of generative models.
 #[derive(Parser)]
-#[command(name = "pgan-pipe", version, after_help = EXAMPLES, styles = help::STYLES, disable_help_subcommand = true)]
+#[command(name = "pgan-pipe", version, after_help = EXAMPLES, styles = help::STYLES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -121,7 +121,7 @@ enum Verb {
 
 /// Reads the command line, does it, and gives the exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = match parse(help::coloured(Cli::command())) {
+    let cli = match parse(help::coloured(command())) {
         Ok(cli) => cli,
         Err(error) => return show(&error),
     };
@@ -152,9 +152,16 @@ pub(crate) fn main() -> ExitCode {
     outcome.unwrap_or_else(Failure::report)
 }
 
+/// The definition of the command line, for the environment as it is.
+fn command() -> Command {
+    arguments::without_empty_variables(Cli::command())
+}
+
 fn parse(mut command: Command) -> Result<Cli, clap::Error> {
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed =
+        matches.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    parsed.map_err(arguments::without_secrets)
 }
 
 /// Shows help, or what is wrong with the arguments, and gives the exit code.
@@ -166,7 +173,7 @@ fn show(error: &clap::Error) -> ExitCode {
     // What is wrong is shown with arguments as they are. If a terminal acted on some of them, it is said again without colours, so that
     // theirs cannot be taken for ours.
     let hostile = std::env::args_os().any(|argument| argument.to_string_lossy().contains(acts));
-    match hostile.then(|| parse(Cli::command().styles(Styles::plain()))) {
+    match hostile.then(|| parse(command().styles(Styles::plain()))) {
         Some(Err(plain)) => output::say(plain.render().ansi().to_string().trim_end()),
         // Whoever closed standard error does not listen.
         _ => drop(error.print()),

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, PipelineArgs},
+    arguments::{CacheArgs, Folder, PipelineArgs},
     failure::INVALID,
     output::{print, print_json, say, tell_written},
     signals::leave_nothing_unfinished,
@@ -117,7 +117,7 @@ pub(super) struct Unpack {
     #[arg(short = 'C', long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// The folder that results go into; `cache` in the folder by default
-    #[arg(long, value_name = "DIR", env = "PGAN_CACHE", hide_env_values = true)]
+    #[arg(long, value_name = "DIR", env = "PGAN_CACHE", hide_env_values = true, value_parser = Folder)]
     cache: Option<PathBuf>,
     /// Replace files that are there already with other content
     #[arg(long)]

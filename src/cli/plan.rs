@@ -3,10 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use pgan_pipe::{
-    plan::{Plan as Made, PlannedStage, Reason, StageState},
-    store::Store,
-};
+use pgan_pipe::plan::{Plan as Made, PlannedStage, Reason, StageState};
 use serde_json::json;
 
 use super::{
@@ -50,7 +47,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn run(&self) -> Outcome {
-        let plan = show(&self.pipeline, &self.cache.store(), &self.targets, &self.force, &self.remote, self.json)?;
+        let plan = show(&self.pipeline, &self.cache, &self.targets, &self.force, &self.remote, self.json)?;
         let stale = self.exit_code && !plan.up_to_date();
         Ok(if stale { ExitCode::from(STALE) } else { ExitCode::SUCCESS })
     }
@@ -59,13 +56,14 @@ impl Plan {
 /// Makes a plan and prints it.
 pub(super) fn show(
     pipeline: &PipelineArgs,
-    store: &Store,
+    cache: &CacheArgs,
     targets: &[String],
     force: &[String],
     remote: &MaybeRemoteArgs,
     json: bool,
 ) -> Result<Made, Failure> {
-    let plan = elsewhere::plan(&pipeline.load()?, &pipeline.file, store, (targets, force), remote)?;
+    let plan = elsewhere::plan(&pipeline.load()?, &pipeline.file, &cache.store(), (targets, force), remote)?;
+    cache.announce(&pipeline.file, true);
     if json {
         print_json(lines(&plan))?;
     } else {

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs, command_line},
     failure::STAGE,
     output::say,
     plan,
@@ -89,13 +89,20 @@ impl Run {
     pub(super) fn run(&self) -> Outcome {
         let store = self.cache.store();
         if self.only_plan {
-            plan::show(&self.pipeline, &store, &self.targets, &self.force, &self.remote, self.json)?;
+            plan::show(&self.pipeline, &self.cache, &self.targets, &self.force, &self.remote, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }
         let pipeline = self.pipeline.load()?;
         let options = self.options()?;
         let mut reporter = progress::reporter(self.verbosity(), self.json, Members::of(&pipeline, &self.targets));
-        let summary = run(&pipeline, &store, &options, &mut |event| reporter.event(event));
+        // Not before there is something to do: what is refused needs no cache.
+        let mut is_announced = false;
+        let summary = run(&pipeline, &store, &options, &mut |event| {
+            if !std::mem::replace(&mut is_announced, true) {
+                self.cache.announce(&self.pipeline.file, self.quiet);
+            }
+            reporter.event(event);
+        });
         let told = reporter.end();
         let summary = summary.map_err(|error| match error {
             RunError::Plan(error) => Failure::of_plan(&pipeline, error),
@@ -144,7 +151,7 @@ impl Run {
             }),
             checkpoint_every: self.worker.checkpoint_every,
             stop: stop_on(&[SIGINT, SIGTERM])?,
-            argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            argv: command_line(),
         })
     }
 

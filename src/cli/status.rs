@@ -48,6 +48,7 @@ impl Status {
         let pipeline = self.pipeline.load()?;
         let store = self.cache.store();
         let plan = elsewhere::plan(&pipeline, &self.pipeline.file, &store, (&[], &[]), &self.remote)?;
+        self.cache.announce(&self.pipeline.file, true);
         let open = plan.stages.iter().filter(|stage| !matches!(stage.state, StageState::Cached { .. }));
         let open: BTreeSet<&str> = open.map(|stage| stage.name.as_str()).collect();
         let of_plan = |error| Failure::of_plan(&pipeline, error);

@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
     Failure, Outcome,
-    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs, this_program},
+    arguments::{CacheArgs, MaybeRemoteArgs, PipelineArgs, WorkerArgs, command_line, this_program},
     elsewhere::Found,
     failure::{IO, STAGE},
     output::{print, print_json, say, write_json},
@@ -109,6 +109,7 @@ impl Submit {
             let jobs = requests(&pipeline, &store, &options).map_err(trouble)?;
             return self.show(jobs.into_iter().map(|(stage, job)| (stage, self.engine.engine().show(&job))).collect());
         }
+        self.cache.announce(&self.pipeline.file, self.quiet);
         let mut groups = Groups::default();
         let queued = submit(&pipeline, &store, &options, &mut |event| {
             groups.add(event);
@@ -137,7 +138,7 @@ impl Submit {
             program: absolute(program)?,
             worker: absolute(worker)?,
             checkpoint_every: self.worker.checkpoint_every,
-            argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            argv: command_line(),
             remote: self.remote.of_run(&self.pipeline.file)?.map(|(_, settings)| settings),
             node_cache: self.node_cache.clone(),
         })

@@ -130,6 +130,10 @@ fn rounds(draft: &DraftStage) -> usize {
 /// How to get what the port takes.
 fn cure(port: &Port<'_>, found: Option<(&str, ArtifactKind)>) -> String {
     match (port.accepts.first(), found) {
+        // Only `freeze` takes no frozen model where it takes a model.
+        (Some(ArtifactKind::Model), Some((name, ArtifactKind::FrozenModel))) => {
+            format!("`{name}` is frozen already: take it directly, and leave this stage out")
+        }
         (Some(ArtifactKind::FrozenModel), Some((name, ArtifactKind::Model))) => {
             format!("add a `freeze` stage with `model: {name}`, and refer to it here")
         }
@@ -137,7 +141,10 @@ fn cure(port: &Port<'_>, found: Option<(&str, ArtifactKind)>) -> String {
         (Some(ArtifactKind::Candidate), _) => "add a `pretrain_tail` stage, and refer to it here".into(),
         (Some(ArtifactKind::Dataset), _) => "refer to a `dataset` stage".into(),
         (Some(ArtifactKind::Proposal), _) => "add an `invert` stage, and refer to it here".into(),
-        _ => "refer to a `train_gan`, `boost` or `freeze` stage".into(),
+        _ if port.accepts.contains(&ArtifactKind::FrozenModel) => {
+            "refer to a `train_gan`, `boost` or `freeze` stage".into()
+        }
+        _ => "refer to a `train_gan` or `boost` stage".into(),
     }
 }
 

@@ -102,8 +102,10 @@ pub(super) fn draft(root: Node, mistakes: &mut Vec<Diagnostic>) -> Draft {
         name = read_entry::<String>(&entry, mistakes);
         if let Some(name) = name.as_deref().filter(|name| !is_pipeline_name(name)) {
             mistakes.push(
-                Diagnostic::new(format!("`{}` cannot name a pipeline", shorten(name)), entry.value.place)
-                    .help("a name holds letters, digits, `-`, `_` and `.`, and starts with a letter or digit"),
+                Diagnostic::new(format!("`{}` cannot name a pipeline{}", shorten(name), too_long(name)), entry.value.place)
+                    .help(format!(
+                        "a name holds letters, digits, `-`, `_` and `.`, starts with a letter or digit, and has at most {MAX_NAME} characters"
+                    )),
             );
         }
     }
@@ -152,14 +154,23 @@ pub(super) fn read_entry<'de, T: Deserialize<'de>>(entry: &Entry, mistakes: &mut
     }
 }
 
+/// Longest name of a stage or pipeline: files are named after them.
+const MAX_NAME: usize = 100;
+
+/// Says how long a name is, if that is too long.
+fn too_long(name: &str) -> String {
+    let length = name.chars().count();
+    if length > MAX_NAME { format!(": it has {length} characters") } else { String::new() }
+}
+
 fn is_pipeline_name(name: &str) -> bool {
-    name.len() <= 100
+    name.len() <= MAX_NAME
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 fn is_stage_name(name: &str) -> bool {
-    name.len() <= 100
+    name.len() <= MAX_NAME
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
@@ -211,10 +222,12 @@ fn points(
 fn draft_stage(entry: Entry, default_seed: u64, mistakes: &mut Vec<Diagnostic>) -> DraftStage {
     let Entry { key: name, place, value: node } = entry;
     if !is_stage_name(&name) {
-        mistakes.push(
-            Diagnostic::new(format!("`{}` cannot name a stage", shorten(&name)), place)
-                .help("a name holds letters, digits, `-` and `_`, and starts with a letter"),
-        );
+        mistakes
+            .push(Diagnostic::new(format!("`{}` cannot name a stage{}", shorten(&name), too_long(&name)), place).help(
+            format!(
+                "a name holds letters, digits, `-` and `_`, starts with a letter, and has at most {MAX_NAME} characters"
+            ),
+        ));
     }
     let execution = Execution::read(&node, mistakes);
     let mut draft = DraftStage {

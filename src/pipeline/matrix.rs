@@ -114,8 +114,10 @@ impl Axis {
         let refused = |message: String, place: Place, help: &str| Diagnostic::new(message, place).help(help);
         if !is_axis_name(name) {
             let message = format!("`{}` cannot name an axis", shorten(name));
-            let help = "a name holds letters, digits, `-` and `_`, and starts with a letter";
-            mistakes.push(refused(message, entry.place, help));
+            let help = format!(
+                "a name holds letters, digits, `-` and `_`, starts with a letter, and has at most {MAX_LABEL} characters"
+            );
+            mistakes.push(refused(message, entry.place, &help));
             return None;
         }
         let items = match &entry.value.value {

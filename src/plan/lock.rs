@@ -158,6 +158,10 @@ impl Lock {
             Err(source) => return Err(LockError::Io { action: "read", path, source }),
         };
         let invalid = |place: String, reason: String| LockError::Invalid { path: path.clone(), place, reason };
+        if let Some(line) = conflict(&text) {
+            let reason = "it holds conflict marks of a merge; write it anew with `run --lock`".to_owned();
+            return Err(invalid(format!(":{line}"), reason));
+        }
         let lock: Self = serde_json::from_slice(&text)
             .map_err(|error| invalid(format!(":{}:{}", error.line(), error.column()), error.to_string()))?;
         if lock.version != VERSION {
@@ -269,6 +273,13 @@ impl Lock {
             "it gave another result than the lock has: {files}\n{lines}\nit stays in the cache: a run without `--locked` goes on with it"
         ))
     }
+}
+
+/// Finds the line, from 1, of the first mark that git leaves where two sides of a merge differ.
+fn conflict(text: &[u8]) -> Option<usize> {
+    let is_mark =
+        |line: &[u8]| [&b"<<<<<<<"[..], b"|||||||", b"=======", b">>>>>>>"].iter().any(|mark| line.starts_with(mark));
+    text.split(|&byte| byte == b'\n').position(is_mark).map(|line| line + 1)
 }
 
 impl Locked {

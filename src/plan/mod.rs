@@ -32,7 +32,7 @@ use order::{Order, Ordered};
 
 pub use lock::{Difference, Lock, LockError, Locked};
 pub(crate) use material::material;
-pub use reason::Reason;
+pub use reason::{Change, Reason};
 pub use recipe::recipes;
 pub(crate) use why::{History, Made, changes, damaged};
 

@@ -5,6 +5,19 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// How something that a stage refers to differs from the last run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It has other content.
+    #[default]
+    Content,
+    /// The stage did not refer to it before.
+    New,
+    /// The stage does not refer to it any more.
+    Gone,
+}
+
 /// One reason why a stage has no result that still holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
@@ -33,13 +46,19 @@ pub enum Reason {
         role: String,
         /// The stage that makes it.
         stage: String,
+        /// How it differs.
+        #[serde(default)]
+        change: Change,
     },
-    /// A source file has other content.
+    /// A source file is another, or has other content.
     Source {
         /// The field that names it.
         field: String,
         /// The file, as written in the pipeline.
         path: PathBuf,
+        /// How it differs.
+        #[serde(default)]
+        change: Change,
     },
     /// The stage kind computes something else than before.
     Version {
@@ -76,13 +95,29 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverRan => f.write_str("never ran"),
+            Self::Parameter { name, old: Some(Value::Object(_) | Value::Array(_)), new: Some(Value::Null) } => {
+                write!(f, "`{name}` is gone")
+            }
+            Self::Parameter { name, old: Some(Value::Null), new: Some(new @ (Value::Object(_) | Value::Array(_))) } => {
+                write!(f, "`{name}` is new: {new}")
+            }
             Self::Parameter { name, old: Some(old), new: Some(new) } => write!(f, "`{name}` {old} → {new}"),
             Self::Parameter { name, old: None, new: Some(new) } => write!(f, "`{name}` is new: {new}"),
             Self::Parameter { name, old: Some(old), .. } => write!(f, "`{name}` is gone, was {old}"),
             Self::Parameter { name, .. } => write!(f, "`{name}` changed"),
             Self::Seed { old, new } => write!(f, "seed {old} → {new}"),
-            Self::Input { role, stage } => write!(f, "input `{role}` (stage `{stage}`) changed"),
-            Self::Source { path, .. } => write!(f, "source file {} changed", path.display()),
+            Self::Input { role, stage, change } => match change {
+                Change::Content => write!(f, "input `{role}` (stage `{stage}`) changed"),
+                Change::New => write!(f, "input `{role}` is new (stage `{stage}`)"),
+                Change::Gone => write!(f, "input `{role}` is gone (stage `{stage}`)"),
+            },
+            Self::Source { field, path, change } => match change {
+                Change::Content => write!(f, "source file {} changed", path.display()),
+                Change::New => write!(f, "source `{field}` is new ({})", path.display()),
+                // Not every record says what it was called.
+                Change::Gone if path.as_os_str().is_empty() => write!(f, "source `{field}` is gone"),
+                Change::Gone => write!(f, "source `{field}` is gone ({})", path.display()),
+            },
             Self::Version { old, new } => write!(f, "stage version {old} → {new}"),
             Self::Evicted => f.write_str("its result was taken away by `cache gc`"),
             Self::Missing { file } => write!(f, "`{file}` is missing from the cache"),

@@ -69,7 +69,7 @@ impl Bench {
                 seconds: 0.0,
                 argv: Vec::new(),
                 inputs: names,
-                sources: BTreeMap::new(),
+                sources: declared.source_paths(),
             };
             let (produces, metrics, notices) = (declared.stage.produces(), BTreeMap::new(), Vec::new());
             let files = fs::read_dir(slot.out()).unwrap();
@@ -193,6 +193,28 @@ fn a_seed_and_a_source_that_changed_are_named() {
     assert_eq!(reseeded[3], "other: run (seed 48 → 7)");
     fs::write(bench.folder.path().join("events.csv"), "x\n3\n").unwrap();
     assert_eq!(told(&bench.plan(YAML))[0], "events: run (source file events.csv changed)");
+}
+
+#[test]
+fn a_field_that_became_a_reference_is_told_as_what_it_is() {
+    let bench = Bench::new();
+    let synthetic =
+        YAML.replace("file: events.csv", "synthetic: { density: pareto, index: 3, dimensions: 2, events: 500 }");
+    let told_of = |from: &str, to: &str, position: usize| {
+        bench.fill(from, own_name);
+        told(&bench.plan(to))[position].clone()
+    };
+    assert_eq!(told_of(&synthetic, YAML, 0), "events: run (`synthetic` is gone; source `file` is new (events.csv))");
+    let back = told_of(YAML, &synthetic.replace("events: 500", "events: 501"), 0);
+    assert!(back.starts_with("events: run (`synthetic` is new: {"), "{back}");
+    assert!(back.ends_with("; source `file` is gone (events.csv))"), "{back}");
+
+    let started = YAML.replace("steps: 50 }", "steps: 50, start: frozen }");
+    assert_eq!(told_of(YAML, &started, 3), "other: run (input `start` is new (stage `frozen`))");
+    let first = started.replace("steps: 2000", "steps: 2500");
+    assert_eq!(told_of(YAML, &first, 3), "other: after frozen (input `start` is new (stage `frozen`))");
+    let ended = YAML.replace("steps: 50 }", "steps: 51 }");
+    assert_eq!(told_of(&started, &ended, 3), "other: run (`steps` 50 → 51; input `start` is gone (stage `frozen`))");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::Reason;
+use super::{Change, Reason};
 use crate::{
     digest::Digest,
     key::{CacheKey, KeyMaterial},
@@ -104,9 +104,26 @@ pub(crate) fn changes(then: Option<Made<'_>>, now: Made<'_>, partial: bool) -> V
         reasons.push(Reason::Seed { old: old.seed, new: new.seed });
     }
     compare("", Some(&old.parameters), Some(&new.parameters), &mut reasons);
+    // A field that became a reference, or was one, stands as null on the other side.
+    let refers = |made: Made<'_>, field: &String| {
+        made.inputs.contains_key(field)
+            || made.material.inputs.contains_key(field)
+            || made.material.sources.contains_key(field)
+    };
+    let is_reference = |reason: &Reason| match reason {
+        Reason::Parameter { name, old: Some(Value::Null), new: None } => refers(now, name),
+        Reason::Parameter { name, old: None, new: Some(Value::Null) } => refers(then, name),
+        _ => false,
+    };
+    reasons.retain(|reason| !is_reference(reason));
     sources(then, now, &mut reasons);
-    let gone = old.inputs.keys().filter(|role| !partial && !new.inputs.contains_key(*role));
-    for role in new.inputs.keys().chain(gone) {
+    let is_known = |role: &String| !partial || new.inputs.contains_key(role);
+    let begun = now.inputs.keys().filter(|role| !is_known(role) && !old.inputs.contains_key(*role));
+    let gone = old
+        .inputs
+        .keys()
+        .filter(|role| !new.inputs.contains_key(*role) && (!partial || !now.inputs.contains_key(*role)));
+    for role in new.inputs.keys().chain(begun).chain(gone) {
         inputs(role, then, now, &mut reasons);
     }
     reasons
@@ -134,7 +151,8 @@ fn sources(then: Made<'_>, now: Made<'_>, reasons: &mut Vec<Reason>) {
     for field in new.keys().chain(gone) {
         if old.get(field) != new.get(field) {
             let path = now.sources.get(field).or_else(|| then.sources.get(field)).cloned().unwrap_or_default();
-            reasons.push(Reason::Source { field: field.clone(), path });
+            let change = change(old.contains_key(field), new.contains_key(field));
+            reasons.push(Reason::Source { field: field.clone(), path, change });
         }
     }
 }
@@ -142,9 +160,20 @@ fn sources(then: Made<'_>, now: Made<'_>, reasons: &mut Vec<Reason>) {
 fn inputs(role: &str, then: Made<'_>, now: Made<'_>, reasons: &mut Vec<Reason>) {
     let digests = |made: Made<'_>| -> Vec<Digest> { made.material.inputs.get(role).cloned().unwrap_or_default() };
     let (old, new) = (digests(then), digests(now));
-    for i in (0..old.len().max(new.len())).filter(|&i| old.get(i) != new.get(i)) {
+    // An input that is not made yet has a name alone.
+    let named = if new.is_empty() { now.inputs.get(role).map_or(0, Vec::len) } else { new.len() };
+    for i in (0..old.len().max(named)).filter(|&i| old.get(i).is_none() || old.get(i) != new.get(i)) {
         let name = |made: Made<'_>| made.inputs.get(role)?.get(i).cloned();
         let stage = name(now).or_else(|| name(then)).unwrap_or_default();
-        reasons.push(Reason::Input { role: role.to_owned(), stage });
+        let change = change(i < old.len(), i < named);
+        reasons.push(Reason::Input { role: role.to_owned(), stage, change });
+    }
+}
+
+fn change(then: bool, now: bool) -> Change {
+    match (then, now) {
+        (false, _) => Change::New,
+        (true, false) => Change::Gone,
+        (true, true) => Change::Content,
     }
 }

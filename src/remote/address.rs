@@ -8,7 +8,8 @@ use std::{
 use object_store::path::Path as ObjectPath;
 use url::Url;
 
-use super::RemoteError;
+use super::{RemoteError, environment::is_name};
+use crate::credentials;
 
 /// Where a remote is: a folder, a bucket or a web address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,53 +27,74 @@ pub(super) enum Place {
 }
 
 impl Address {
-    /// Reads an address: a URL, or a path that is taken from `folder` if it is relative.
+    /// Reads an address: a URL, or a path that is taken from `folder` if it is relative. What looks like an address is no path.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, RemoteError> {
         let text = text.trim();
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return match text {
-                "" => Err(RemoteError::address("a remote needs an address", SCHEMES)),
-                path => Ok(Self { place: Place::Folder(folder.join(path)) }),
-            };
-        };
-        if scheme == "file" {
-            let folder = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
-            let folder =
-                folder.ok_or_else(|| RemoteError::address("this `file://` URL names no folder here", SCHEMES))?;
-            return Ok(Self { place: Place::Folder(folder) });
+        if text.is_empty() {
+            return Err(RemoteError::address("a remote needs an address", SCHEMES));
         }
-        let kind = match scheme {
+        if !credentials::is_address(text) {
+            return Ok(Self { place: Place::Folder(folder.join(text)) });
+        }
+        let (scheme, rest) = text.split_once(':').unwrap_or_default();
+        let (scheme, is_url) = (scheme.to_ascii_lowercase(), rest.starts_with("//"));
+        let kind = match scheme.as_str() {
+            "file" if rest.starts_with('/') => return Self::of_file(text),
             "s3" | "s3a" => Place::S3,
             "gs" => Place::Gcs,
             "az" | "azure" | "abfs" | "abfss" => Place::Azure,
             "http" | "https" => Place::Http,
-            _ => {
+            // What stands there may be a user name, if a password follows.
+            _ if is_url && !rest.contains('@') => {
                 let shown: String = scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
                 return Err(RemoteError::address(format!("`{shown}://` is no kind of remote"), SCHEMES));
             }
+            _ => return Err(RemoteError::address("this looks like an address and is none", FOLDERS)),
         };
+        if !is_url {
+            return Err(RemoteError::address(format!("an address of this kind begins with `{scheme}://`"), FOLDERS));
+        }
         let url = Url::parse(text).map_err(|error| {
             RemoteError::address(format!("this `{scheme}://` address cannot be read: {error}"), SCHEMES)
         })?;
+        let place = kind(url.clone());
         // Azure writes `abfs://container@account.host/path`: no secret, unless a password follows.
-        let named = !url.username().is_empty() && !matches!(kind(url.clone()), Place::Azure(_));
+        let named = !url.username().is_empty() && !matches!(place, Place::Azure(_));
         if named || url.password().is_some() {
             return Err(RemoteError::address(
                 format!("this `{scheme}://` address holds a user name or password"),
                 CREDENTIALS,
             ));
         }
-        if url.query().is_some() || url.fragment().is_some() {
+        if has_signature(&url) {
             return Err(RemoteError::address(
                 format!("this `{scheme}://` address has a part after `?` or `#`, where signatures and tokens stand"),
                 CREDENTIALS,
             ));
         }
-        if url.host_str().is_none_or(str::is_empty) {
-            let what = if scheme.starts_with("http") { "host" } else { "bucket" };
-            return Err(RemoteError::address(format!("`{scheme}://{rest}` names no {what}"), SCHEMES));
+        let host = url.host_str().unwrap_or_default();
+        let is_bucket = !matches!(place, Place::Http(_));
+        if host.is_empty() {
+            let what = if is_bucket { "bucket" } else { "host" };
+            return Err(RemoteError::address(format!("`{scheme}:{rest}` names no {what}"), SCHEMES));
         }
-        Ok(Self { place: kind(url) })
+        if is_bucket && ![url.username(), host].iter().all(|name| name.is_empty() || is_name(name)) {
+            let message =
+                format!("this `{scheme}://` address names no bucket: a name holds letters, digits, `-`, `_` and `.`");
+            return Err(RemoteError::address(message, SCHEMES));
+        }
+        if is_bucket && url.port().is_some() {
+            let help = "name the server of a bucket by `endpoint` under [remote] in pgan.toml";
+            return Err(RemoteError::address(format!("this `{scheme}://` address holds a port"), help));
+        }
+        Ok(Self { place })
+    }
+
+    fn of_file(text: &str) -> Result<Self, RemoteError> {
+        let url = Url::parse(text).ok().filter(|url| !has_signature(url));
+        let folder = url.and_then(|url| url.to_file_path().ok());
+        let folder = folder.ok_or_else(|| RemoteError::address("this `file://` URL names no folder here", SCHEMES))?;
+        Ok(Self { place: Place::Folder(folder) })
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -119,8 +141,15 @@ impl fmt::Display for Address {
     }
 }
 
+fn has_signature(url: &Url) -> bool {
+    url.query().is_some() || url.fragment().is_some()
+}
+
 const SCHEMES: &str =
     "write a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or http(s)://HOST/PATH";
+
+const FOLDERS: &str = "write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or http(s)://HOST/PATH; a folder of such a name \
+    is written with `./` before it";
 
 pub(super) const CREDENTIALS: &str = "leave it out: credentials are taken from the environment (AWS_ACCESS_KEY_ID and \
     AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_KEY, …) or from ~/.aws, and stand in no file, \
@@ -149,6 +178,10 @@ mod tests {
                 "a/v1",
             ),
             ("https://host:8080/cache", "https://host:8080/cache", "cache/v1"),
+            ("HTTPS://host/cache", "https://host/cache", "cache/v1"),
+            ("file:/mnt/cache", "/mnt/cache", "v1"),
+            ("./https:/user:hush@host", "/study/./https:/user:hush@host", "v1"),
+            ("C:/cache", "/study/C:/cache", "v1"),
         ] {
             let address = parse(text).unwrap();
             assert_eq!((address.to_string(), address.root().unwrap().to_string()), (shown.to_owned(), root.to_owned()));
@@ -170,12 +203,42 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(!error.contains("hush@") && !error.contains("=hush") && !error.contains(":hush"), "{error}");
         }
+        assert!(parse("s3://bucket:9000/a").unwrap_err().to_string().contains("`endpoint` under [remote]"));
         assert!(parse("s3://AKIA:hush@bucket/a").unwrap_err().to_string().contains("AWS_SECRET_ACCESS_KEY"));
     }
 
     #[test]
+    fn what_looks_like_an_address_is_never_a_folder() {
+        for text in [
+            "https:/user:hush@host/x",
+            "https:user:hush@host/x",
+            r"https:\\user:hush@host\x",
+            "user:hush@host/x",
+            "us_er:hush@host/x",
+            "//user:hush@host/x",
+            "s3:bucket",
+            "host:/cache",
+            "file:cache",
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("a folder of such a name is written with `./`"), "{text}: {error}");
+            assert!(!error.contains("hush") && !error.contains("user"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_with_those_that_are() {
-        for text in ["", "ftp://host/a", "s3:///a", "http://", "s3://bu cket"] {
+        for text in [
+            "",
+            "ftp://host/a",
+            "s3:///a",
+            "http://",
+            "s3://bu cket",
+            "s3://bu%0acket",
+            "gs://bu`cket",
+            "az://con\"tainer",
+            "http://host:99999",
+        ] {
             assert!(parse(text).unwrap_err().to_string().contains("s3://BUCKET/PREFIX"), "{text}");
         }
     }

@@ -5,7 +5,7 @@ use std::{error::Error, io, path::PathBuf, time::Duration};
 use object_store::path::Path;
 
 use super::{Address, address::Place};
-use crate::{digest::Digest, key::CacheKey, store::StoreError};
+use crate::{credentials::cut_text, digest::Digest, key::CacheKey, store::StoreError};
 
 /// Why a remote could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,14 @@ pub enum RemoteError {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// A setting that no client can use.
+    #[error("{setting} {fault}; mend it or unset it")]
+    Setting {
+        /// Where it comes from: a variable of the environment, a field of a file.
+        setting: String,
+        /// What is wrong with it, without its value.
+        fault: String,
+    },
     /// A file of settings or credentials cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
@@ -45,6 +53,17 @@ pub enum RemoteError {
     ReadOnly {
         /// The remote.
         address: Address,
+    },
+    /// It can be read, and takes nothing.
+    #[error(
+        "cannot write to {what}: {reason}; ask its owner for the permission, or only take results from it: write `push = false` under \
+         [remote] in pgan.toml"
+    )]
+    Closed {
+        /// Where something was to be written.
+        what: String,
+        /// What the system or the service said.
+        reason: String,
     },
     /// It does not answer, or refuses.
     #[error("cannot {action} {what}: {reason}{advice}")]
@@ -124,6 +143,10 @@ pub enum RemoteError {
 pub(super) const NO_KEYS: &str = "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for one of \
     ~/.aws/credentials, or `anonymous = true` in pgan.toml for a public bucket";
 
+/// What to do where a folder keeps its files to itself.
+pub(super) const UNREADABLE: &str =
+    "; ask its owner to let you read it (`chmod -R a+rX` or, for a group, `chgrp -R` and `chmod -R g+rX`)";
+
 /// What to do about spoiled things.
 pub(super) const MEND: &str = "; whoever has the result mends it by `pgan-pipe cache push FILE --overwrite`";
 
@@ -139,6 +162,9 @@ impl RemoteError {
         let (reason, advice, passing) = match error {
             E::NotFound { .. } => return Self::Absent { what },
             E::AlreadyExists { .. } | E::Precondition { .. } => return Self::Exists { what },
+            E::PermissionDenied { .. } if action == "write" => {
+                return Self::Closed { what, reason: "the credentials do not allow it".to_owned() };
+            }
             E::PermissionDenied { .. } => {
                 ("permission denied".to_owned(), "; check the credentials, and what they may do there", false)
             }
@@ -152,6 +178,28 @@ impl RemoteError {
             }
         };
         Self::Trouble { action, what, reason, advice, passing }
+    }
+
+    /// An error of the client that should not be: it panicked at this place.
+    pub(super) fn broken(address: &Address, place: &str) -> Self {
+        Self::Trouble {
+            action: "use",
+            what: address.to_string(),
+            reason: format!("its client broke down in {place}"),
+            advice: "; check [remote] in pgan.toml and the service's variables in the environment: if they are right, this is a defect of \
+                     pgan-pipe",
+            passing: false,
+        }
+    }
+
+    /// An error of the store in a folder, in writing there.
+    pub(super) fn in_folder(error: StoreError) -> Self {
+        let StoreError::Io { action, path, source } = error else { return error.into() };
+        let (what, reason) = (path.display().to_string(), source.to_string());
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Closed { what, reason },
+            _ => Self::Trouble { action, what, reason, advice: "", passing: true },
+        }
     }
 
     pub(super) fn silent(address: &Address, action: &'static str, path: &Path, time: Duration) -> Self {
@@ -221,6 +269,9 @@ fn advice(address: &Address, error: &object_store::Error) -> &'static str {
             _ => "; no credentials were found: set AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID or the like",
         };
     }
+    if matches!(address.place(), Place::Folder(_)) {
+        return if text.contains("Permission denied") { UNREADABLE } else { "" };
+    }
     if text.contains("without LOCATION") { "; is `region` right?" } else { "" }
 }
 
@@ -242,7 +293,7 @@ fn root_cause(error: &object_store::Error) -> String {
 /// A text of others on one line of bounded length, printable.
 pub(super) fn line(text: &str) -> String {
     const MOST: usize = 200;
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    let plain: String = cut_text(text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
     let words: Vec<&str> = plain.split_whitespace().collect();
     words.join(" ")
 }

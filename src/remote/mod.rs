@@ -4,6 +4,8 @@
 //! compared with its digest before the store has it, its record last: a remote may lose or spoil anything, and no result is wrong for
 //! it. What it cannot be is dishonest about a whole record: whoever may write to a remote is trusted with results.
 //!
+//! Nothing that the client of a service does ends in a panic outside of here ([`guard`]).
+//!
 //! All waiting is in here: the functions of [`Remote`] block, and return soon after the stop flag is set.
 
 use std::{
@@ -17,8 +19,10 @@ use tokio::runtime::{Builder, Runtime};
 
 mod address;
 mod connect;
+mod environment;
 mod error;
 mod fetch;
+mod guard;
 mod link;
 mod lookup;
 mod note;
@@ -39,6 +43,7 @@ pub use pull::Pulled;
 pub use push::{Pushed, Sending};
 pub use settings::Settings;
 
+use guard::{guarded, guarded_future};
 use link::Link;
 
 /// What a large object is sent and fetched by, in bytes; a small one is held in memory as a whole.
@@ -122,7 +127,7 @@ impl Remote {
         if let Some(line) = &*line {
             return Ok(line.clone());
         }
-        let link = Arc::new(Link::new(&self.settings, self.patience)?);
+        let link = Arc::new(guarded(self.address(), || Link::new(&self.settings, self.patience))?);
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("remote").enable_all().build();
         let runtime = runtime.map_err(|source| RemoteError::Runtime { source })?;
         Ok(line.insert(Line { link, engine: Arc::new(Engine(Some(runtime))) }).clone())
@@ -139,7 +144,7 @@ impl Line {
     ) -> Result<T, RemoteError> {
         let Some(runtime) = &self.engine.0 else { return Err(RemoteError::Stopped(0)) };
         runtime.block_on(async {
-            let mut work = std::pin::pin!(work);
+            let mut work = std::pin::pin!(guarded_future(&self.link.address, work));
             loop {
                 tokio::select! {
                     result = &mut work => return result,

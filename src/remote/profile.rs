@@ -6,17 +6,20 @@ use std::{collections::BTreeMap, env, io, path::PathBuf};
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
-use super::RemoteError;
+use super::{RemoteError, environment::Form};
 use crate::files;
 
 /// The fields of a profile that matter here, and what the library calls them. A builder that has one keeps it.
-const FIELDS: [(&str, AmazonS3ConfigKey); 5] = [
-    ("aws_access_key_id", AmazonS3ConfigKey::AccessKeyId),
-    ("aws_secret_access_key", AmazonS3ConfigKey::SecretAccessKey),
-    ("aws_session_token", AmazonS3ConfigKey::Token),
-    ("region", AmazonS3ConfigKey::Region),
-    ("endpoint_url", AmazonS3ConfigKey::Endpoint),
+const FIELDS: [(&str, AmazonS3ConfigKey, Form); 5] = [
+    ("aws_access_key_id", AmazonS3ConfigKey::AccessKeyId, Form::Word),
+    ("aws_secret_access_key", AmazonS3ConfigKey::SecretAccessKey, Form::Text),
+    ("aws_session_token", AmazonS3ConfigKey::Token, Form::Word),
+    ("region", AmazonS3ConfigKey::Region, Form::Name),
+    ("endpoint_url", AmazonS3ConfigKey::Endpoint, Form::Server),
 ];
+
+/// The fields of a profile with the file that each stands in. An empty field counts as none.
+type Fields = BTreeMap<String, (String, PathBuf)>;
 
 /// Completes a builder from a profile: the one that is named, or that of AWS_PROFILE, or else `default`. A profile that was named and is
 /// nowhere is an error. Credentials of the environment come first, unless a profile was named in the settings.
@@ -30,21 +33,27 @@ pub(super) fn complete(builder: AmazonS3Builder, named: Option<&str>) -> Result<
         let message = format!("there is no profile `{name}` in ~/.aws/credentials or ~/.aws/config");
         return Err(RemoteError::address(message, "check `profile` in pgan.toml or AWS_PROFILE"));
     }
-    Ok(with(builder, named.is_some(), &fields))
+    with(builder, named.is_some(), name, &fields)
 }
 
-fn with(mut builder: AmazonS3Builder, replace: bool, fields: &BTreeMap<String, String>) -> AmazonS3Builder {
+fn with(
+    mut builder: AmazonS3Builder,
+    replace: bool,
+    name: &str,
+    fields: &Fields,
+) -> Result<AmazonS3Builder, RemoteError> {
     // Keys of the environment and of a file must not be mixed.
     let keep_keys = !replace && builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_some();
-    for (field, key) in FIELDS {
+    for (field, key, form) in FIELDS {
         let is_key = field.starts_with("aws_");
         let there = builder.get_config_value(&key).is_some();
-        let Some(value) = fields.get(field) else { continue };
+        let Some((value, path)) = fields.get(field) else { continue };
         if if is_key { !keep_keys } else { !there } {
-            builder = builder.with_config(key, value);
+            let setting = format!("`{field}` of the profile `{name}` in {}", path.display());
+            builder = builder.with_config(key, form.check(&setting, value)?);
         }
     }
-    builder
+    Ok(builder)
 }
 
 fn config_section(name: &str) -> String {
@@ -57,7 +66,7 @@ fn file(variable: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// The fields of a section of an INI file; none if there is no such file.
-fn section(path: Option<PathBuf>, name: &str) -> Result<BTreeMap<String, String>, RemoteError> {
+fn section(path: Option<PathBuf>, name: &str) -> Result<Fields, RemoteError> {
     let Some(path) = path else { return Ok(BTreeMap::new()) };
     // `/dev/null` stands for none.
     let text = match files::open_or_stream(&path).and_then(|file| files::whole(file, files::MAX_TEXT)) {
@@ -65,7 +74,7 @@ fn section(path: Option<PathBuf>, name: &str) -> Result<BTreeMap<String, String>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(source) => return Err(RemoteError::Io { path, source }),
     };
-    Ok(fields(&text, name))
+    Ok(fields(&text, name).into_iter().map(|(field, value)| (field, (value, path.clone()))).collect())
 }
 
 fn fields(text: &str, name: &str) -> BTreeMap<String, String> {
@@ -78,7 +87,9 @@ fn fields(text: &str, name: &str) -> BTreeMap<String, String> {
         }
         if let Some(header) = line.trim().strip_prefix('[').and_then(|line| line.split_once(']')) {
             inside = header.0.trim() == name;
-        } else if let (true, Some((field, value))) = (inside, line.split_once('=')) {
+        } else if let (true, Some((field, value))) = (inside, line.split_once('='))
+            && !value.trim().is_empty()
+        {
             fields.insert(field.trim().to_ascii_lowercase(), value.trim().to_owned());
         }
     }
@@ -123,14 +134,16 @@ region = here
 
     #[test]
     fn keys_of_the_environment_are_not_mixed_with_those_of_a_file() {
-        let fields = fields(TEXT, "default");
+        let path = PathBuf::from("credentials");
+        let fields = fields(TEXT, "default").into_iter().map(|(field, value)| (field, (value, path.clone()))).collect();
+        let with = |builder, replace| with(builder, replace, "default", &fields).unwrap();
         let key = |builder: &AmazonS3Builder, key| builder.get_config_value(&key);
         let environment = AmazonS3Builder::new().with_access_key_id("E").with_secret_access_key("F");
-        let kept = with(environment.clone(), false, &fields);
+        let kept = with(environment.clone(), false);
         assert_eq!(key(&kept, AmazonS3ConfigKey::SecretAccessKey).as_deref(), Some("F"));
-        let replaced = with(environment, true, &fields);
+        let replaced = with(environment, true);
         assert_eq!(key(&replaced, AmazonS3ConfigKey::SecretAccessKey).as_deref(), Some("S=1"));
-        let empty = with(AmazonS3Builder::new(), false, &fields);
+        let empty = with(AmazonS3Builder::new(), false);
         assert_eq!(key(&empty, AmazonS3ConfigKey::AccessKeyId).as_deref(), Some("A"));
     }
 }

@@ -16,6 +16,7 @@ use super::{
     Offered, PART, Progress, Remote, RemoteError, Watch, blocking,
     error::MEND,
     fetch::Read,
+    guard::guarded_future,
     link::{Link, SLOTS},
     partial::Partial,
 };
@@ -50,7 +51,10 @@ impl Remote {
         }
         let work = |offered: Offered| {
             let pull = Arc::clone(&pull);
-            async move { (offered.record.key, pull.result(&offered).await) }
+            async move {
+                let result = guarded_future(&pull.link.address, pull.result(&offered)).await;
+                (offered.record.key, result)
+            }
         };
         let pulled = line.wait(watch, &progress, all(offered.into_iter().map(work)))?;
         Ok((pulled, progress))

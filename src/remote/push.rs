@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Progress, Remote, RemoteError, Watch, blocking,
+    guard::guarded_future,
     link::{Link, SLOTS},
     pull::all,
 };
@@ -64,7 +65,7 @@ impl Remote {
             let push = Arc::new(Push::new(link, store.clone(), told, overwrite, listed));
             let work = |record: &Arc<Record>| {
                 let (push, record) = (Arc::clone(&push), Arc::clone(record));
-                async move { (record.key, push.result(&record).await) }
+                async move { (record.key, push.guarded_result(&record).await) }
             };
             all(records.iter().map(work)).await
         })?;
@@ -88,7 +89,7 @@ impl Remote {
         line.wait(watch, &progress, stream::iter(sends).buffer_unordered(SLOTS).try_collect())
     }
 
-    /// Begins to give a result to the remote, and goes on with it while the caller does other things.
+    /// Begins to give a result to the remote, and goes on with it while the caller does other things. `done` is called in any case.
     pub(crate) fn push_behind(
         &self,
         store: &Store,
@@ -101,8 +102,9 @@ impl Remote {
             Err(error) => return done(Err(error)),
         };
         let push = Push::new(line.link, store.clone(), Arc::clone(progress), false, None);
-        if let Some(runtime) = &line.engine.0 {
-            runtime.spawn(async move { done(push.result(&record).await) });
+        match &line.engine.0 {
+            Some(runtime) => drop(runtime.spawn(async move { done(push.guarded_result(&record).await) })),
+            None => done(Err(RemoteError::Stopped(0))),
         }
     }
 }
@@ -128,6 +130,10 @@ impl Push {
         listed: Option<HashMap<Digest, u64>>,
     ) -> Self {
         Self { link, store, progress, overwrite, listed, objects: Mutex::default() }
+    }
+
+    async fn guarded_result(&self, record: &Record) -> Result<Sending, RemoteError> {
+        guarded_future(&self.link.address, self.result(record)).await
     }
 
     async fn result(&self, record: &Record) -> Result<Sending, RemoteError> {

@@ -53,9 +53,10 @@ impl Push {
 /// Copies an object among those of a folder, as that store does with its own.
 fn into_folder(store: &Store, there: &Store, output: Output, progress: &Progress) -> Result<(), RemoteError> {
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
-    let copy = there.partial(&format!("push-{}-{}-{nth}", output.digest, std::process::id()))?;
-    let taken =
-        copy_file(store, output.digest, &copy, progress).and_then(|()| Ok(there.take_in_file(&copy, output.digest)?));
+    let copy = there.partial(&format!("push-{}-{}-{nth}", output.digest, std::process::id()));
+    let copy = copy.map_err(RemoteError::in_folder)?;
+    let taken = copy_file(store, output.digest, &copy, progress)
+        .and_then(|()| there.take_in_file(&copy, output.digest).map_err(RemoteError::in_folder));
     if !matches!(taken, Ok(true)) {
         // What is left there is taken by a collection.
         let _ = fs::remove_file(&copy);
@@ -66,9 +67,10 @@ fn into_folder(store: &Store, there: &Store, output: Output, progress: &Progress
 /// Copies by the kernel, by reference where the file system can.
 fn copy_file(store: &Store, digest: Digest, copy: &FilePath, progress: &Progress) -> Result<(), RemoteError> {
     let mut from = File::open(store.object(digest)).map_err(|error| unreadable(store, digest, error))?;
-    let mut to = File::create_new(copy).map_err(StoreError::io("write", copy))?;
+    let failed = |error| RemoteError::in_folder(StoreError::io("write", copy)(error));
+    let mut to = File::create_new(copy).map_err(failed)?;
     loop {
-        match io::copy(&mut (&mut from).take(PART), &mut to).map_err(StoreError::io("write", copy))? {
+        match io::copy(&mut (&mut from).take(PART), &mut to).map_err(failed)? {
             0 => return Ok(()),
             bytes => progress.moved(bytes),
         }
@@ -173,7 +175,7 @@ impl Link {
             let (to, there) = (folder.join(path.as_ref()), Store::at(folder));
             return blocking(move || match mode {
                 PutMode::Create if to.exists() => Err(RemoteError::Exists { what: to.display().to_string() }),
-                _ => Ok(there.put_text(&to, &text)?),
+                _ => there.put_text(&to, &text).map_err(RemoteError::in_folder),
             })
             .await;
         }

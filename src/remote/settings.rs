@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::{Address, RemoteError, address::CREDENTIALS};
+use super::{
+    Address, RemoteError,
+    address::CREDENTIALS,
+    environment::{self, Form},
+};
 use crate::{files, stage::nearest};
 
 /// The file of settings.
@@ -176,8 +180,14 @@ impl Reader<'_> {
             match name {
                 "url" => written.address = Some(Address::parse(&text()?, folder).map_err(inner)?),
                 "push" => written.push = Some(flag()?),
-                "endpoint" => written.endpoint = Some(endpoint(&text()?).map_err(|message| self.fault(at, &message))?),
-                "region" => written.region = Some(text()?),
+                "endpoint" => {
+                    let fault = |fault| self.fault(at, &format!("`endpoint` {fault}"));
+                    written.endpoint = Some(environment::server(&text()?).map_err(fault)?);
+                }
+                "region" => {
+                    let region = Form::Name.check("`region`", &text()?);
+                    written.region = Some(region.map_err(inner)?);
+                }
                 "profile" => written.profile = Some(text()?),
                 "anonymous" => written.anonymous = flag()?,
                 "timeout" => {
@@ -208,17 +218,6 @@ fn unknown(name: &str, known: &[&str]) -> String {
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["key", "secret", "token", "password", "passwd", "credential", "sas", "user"].iter().any(|word| name.contains(word))
-}
-
-fn endpoint(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("`endpoint` is no URL: {error}"))?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err(format!("`endpoint` holds a credential; {CREDENTIALS}"));
-    }
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err("`endpoint` is the http:// or https:// address of a server".to_owned()),
-    }
 }
 
 fn seconds(value: &DeValue<'_>) -> Option<Duration> {

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use async_trait::async_trait;
@@ -34,6 +37,8 @@ struct Bucket {
     takes: AtomicUsize,
     parts: AtomicUsize,
     uploads: AtomicUsize,
+    /// It panics in the place of taking a part.
+    panics: AtomicBool,
 }
 
 #[async_trait]
@@ -50,6 +55,7 @@ impl MultipartStore for Bucket {
         part: usize,
         data: PutPayload,
     ) -> object_store::Result<PartId> {
+        assert!(!self.panics.load(Ordering::Relaxed), "hush");
         if self.parts.fetch_add(1, Ordering::Relaxed) >= self.takes.load(Ordering::Relaxed) {
             return Err(object_store::Error::Generic { store: "test", source: "cut off".into() });
         }
@@ -270,6 +276,42 @@ fn a_record_of_another_version_is_no_offer_and_stays() {
         matches!(&pushed[..], [Err(RemoteError::BadRecord { fault, .. })] if fault.contains("another version")),
         "{pushed:?}"
     );
+}
+
+#[test]
+fn a_client_that_panics_gives_errors_and_whoever_waits_for_it_is_called() {
+    let ((_here, here), bucket) = (store(), bucket());
+    let (large, small) = (put(&here, 1, &[("large", &noise(LARGE))]), put(&here, 2, &[("small", b"content")]));
+    bucket.panics.store(true, Ordering::Relaxed);
+    let remote = remote(&bucket);
+    let is_told = |result: &Result<Sending, RemoteError>| {
+        let error = result.as_ref().unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("its client broke down in ") && told.contains("src/remote/tests.rs:"), "{told}");
+        assert!(!told.contains("hush") && error.is_of_remote());
+    };
+    let (called, waits) = mpsc::channel();
+    let done = move |result| called.send(result).unwrap();
+    remote.push_behind(&here, Arc::clone(&large), &Arc::default(), done);
+    is_told(&waits.recv_timeout(Duration::from_secs(10)).unwrap());
+    // One result that makes it panic does not keep the others.
+    let stop = AtomicUsize::new(0);
+    let mut watch = Watch { stop: &stop, on_progress: &mut |_| {} };
+    let records = [Arc::clone(&large), Arc::clone(&small)];
+    let pushed = remote.push(&here, &records, false, &mut watch).unwrap().0;
+    is_told(&pushed[&large.key]);
+    assert!(matches!(pushed[&small.key], Ok(Sending::Sent)));
+}
+
+#[test]
+fn a_remote_that_cannot_be_made_is_told_to_whoever_waits() {
+    let (_here, here) = store();
+    let record = put(&here, 1, &[("small", b"content")]);
+    let address = Address::parse("nowhere/at/all", std::path::Path::new("")).unwrap();
+    let (called, waits) = mpsc::channel();
+    let remote = Remote::new(Settings::of(address), PATIENCE);
+    remote.push_behind(&here, record, &Arc::default(), move |result| called.send(result).unwrap());
+    assert!(waits.recv_timeout(Duration::from_secs(10)).unwrap().is_err());
 }
 
 #[test]

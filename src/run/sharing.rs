@@ -51,6 +51,8 @@ pub(super) struct Share<'a> {
     sharing: Option<&'a Sharing>,
     /// It is out of reach: nothing more is asked of it.
     lost: AtomicBool,
+    /// It takes nothing: no results are given to it.
+    closed: AtomicBool,
     /// What is being sent.
     progress: Arc<Progress>,
     /// Results that should be there and are not, or not yet.
@@ -64,6 +66,7 @@ impl<'a> Share<'a> {
         Self {
             sharing,
             lost: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             progress: Arc::default(),
             behind: AtomicUsize::new(0),
             giving: AtomicUsize::new(0),
@@ -72,6 +75,10 @@ impl<'a> Share<'a> {
 
     fn in_use(&self) -> Option<&'a Sharing> {
         self.sharing.filter(|_| !self.lost.load(Ordering::Relaxed))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Brings the result of a key into the store, if the remote has it.
@@ -100,7 +107,7 @@ impl<'a> Share<'a> {
 
     /// Begins to give a result to the remote; a report of how it went will come.
     pub(super) fn give(&self, store: &Store, record: &Arc<Record>, stage: &str, reports: &Sender<Report>) {
-        if !self.sharing.is_some_and(|sharing| sharing.push) {
+        if !self.sharing.is_some_and(|sharing| sharing.push) || self.is_closed() {
             return;
         }
         self.behind.fetch_add(1, Ordering::Relaxed);
@@ -125,6 +132,11 @@ impl<'a> Share<'a> {
                 let message =
                     "the remote holds another result of the same key, which stays: is the device deterministic?";
                 tell(Event::StageNotice { stage, message: message.to_owned() });
+            }
+            Err(error @ RemoteError::Closed { .. }) => {
+                if !self.closed.swap(true, Ordering::Relaxed) {
+                    tell(Event::RemoteTrouble { message: format!("{error}; the run goes on and pushes nothing") });
+                }
             }
             Err(error) if error.is_of_remote() => self.lose(&error, tell),
             Err(error) => tell(Event::StageNotice { stage, message: format!("its result is not pushed: {error}") }),
@@ -156,6 +168,9 @@ impl<'a> Share<'a> {
             if since.elapsed() >= sharing.timeout {
                 break;
             }
+        }
+        if self.is_closed() {
+            return;
         }
         let behind = self.behind.load(Ordering::Relaxed);
         if let (Some(Sharing { remote, .. }), 1..) = (self.sharing, behind) {

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{digest::Digest, key::CacheKey};
 
+mod advice;
 mod collect;
 mod evicted;
 pub(crate) mod files;
@@ -42,7 +43,7 @@ pub use take_out::Copying;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or folder of the store could not be read or written.
-    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
+    #[error("cannot {action} {}: {source}{}", path.display(), advice::advice(action, path, source))]
     Io {
         /// What was being done: `write`, `read`, `create`.
         action: &'static str,
@@ -76,16 +77,6 @@ pub(crate) const FULL: &str =
 /// Whether a disk, or what this user may write to it, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn advice(error: &io::Error) -> String {
-    match error.kind() {
-        _ if is_full(error) => format!("; {FULL}"),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; choose a cache folder that you may write to with `--cache` or PGAN_CACHE".to_owned()
-        }
-        _ => String::new(),
-    }
 }
 
 /// What a look at a key finds, without the right to write.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StoreError, files, sealed};
 use crate::{
+    credentials::read_arguments,
     digest::Digest,
     key::{CacheKey, KeyMaterial},
     printable::{acts, printable},
@@ -42,7 +43,8 @@ pub struct Provenance {
     pub started: String,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// The command line of the run.
+    /// The command line of the run, without what was secret in its addresses.
+    #[serde(deserialize_with = "read_arguments")]
     pub argv: Vec<String>,
     /// What the inputs were called, by role.
     pub inputs: BTreeMap<String, Vec<String>>,

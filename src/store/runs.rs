@@ -18,7 +18,7 @@ use super::{
     Holder, Store, files,
     holder::{self, Hold, Waiting},
 };
-use crate::key::CacheKey;
+use crate::{credentials::cut_arguments, key::CacheKey};
 
 /// Older logs go, so that runs in a loop do not fill the disk.
 const KEPT: usize = 500;
@@ -47,7 +47,7 @@ pub struct LoggedRun {
     pub pipeline: String,
     /// When it started, RFC 3339.
     pub started: String,
-    /// Its command line.
+    /// Its command line, without what was secret in its addresses.
     pub argv: Vec<String>,
     /// Whether it is still going on.
     pub alive: bool,
@@ -67,7 +67,7 @@ impl LoggedRun {
             match line["event"].as_str() {
                 Some("run_started") => {
                     (run.pipeline, run.started) = (word(&line["pipeline"]), word(&line["time"]));
-                    run.argv = line["argv"].as_array().into_iter().flatten().map(word).collect();
+                    run.argv = cut_arguments(line["argv"].as_array().into_iter().flatten().map(word));
                 }
                 Some("run_planned") => {
                     let needs = line["needs"].as_object().into_iter().flatten();
@@ -105,7 +105,7 @@ pub(super) struct PastRun {
 }
 
 impl Store {
-    /// Begins the log of a run, after a collection that is going on. The head is its first line; its `process` and `host` tell others whom
+    /// Begins the log of a run, after a collection that is going on, and removes what killed runs have left half written. The head is its first line; its `process` and `host` tell others whom
     /// they wait for. `None` if the run is not to wait on.
     pub fn begin_run(&self, head: &impl Serialize, waiting: &mut Waiting<'_>) -> Option<RunLog> {
         let mut planning = None;
@@ -117,6 +117,7 @@ impl Store {
                 Err(_) => {}
             }
         }
+        self.remove_dead_outputs();
         let mut log = RunLog { file: self.create_log(), planning };
         log.write(head);
         Some(log)

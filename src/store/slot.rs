@@ -149,9 +149,6 @@ impl Store {
     }
 
     pub(super) fn slot(&self, key: CacheKey, lock: Option<File>, replaces: bool) -> Result<Slot, StoreError> {
-        if lock.is_some() {
-            self.remove_dead_outputs(key)?;
-        }
         let (work, out) = (self.work_folder(key), self.new_out(key)?);
         files::clear_foreign_folder(&work.join(CHECKPOINTS)).map_err(StoreError::io("remove", &work))?;
         Ok(Slot { store: self.clone(), key, work, out, replaces, _lock: lock })
@@ -169,15 +166,14 @@ impl Store {
             .map_err(StoreError::io("create a folder in", &tmp))
     }
 
-    /// Removes what killed runs of this host have written for a key whose lock this process holds.
-    fn remove_dead_outputs(&self, key: CacheKey) -> Result<(), StoreError> {
-        for path in inventory::children(&self.tmp())? {
-            if OutFolder::of(&path).is_some_and(|folder| folder.key == key && folder.is_dead()) {
+    /// Removes what stages have written whose runs on this host were killed.
+    pub(super) fn remove_dead_outputs(&self) {
+        for path in inventory::children(&self.tmp()).unwrap_or_default() {
+            if OutFolder::of(&path).is_some_and(|folder| folder.is_dead() && !self.is_locked(folder.key)) {
                 // Of another user, perhaps: it stays until that one or a collection removes it.
                 let _ = fs::remove_dir_all(path);
             }
         }
-        Ok(())
     }
 
     /// Takes the lock of a key, or says who has it. `Ok(None)`: the file system has no locks, go on without.

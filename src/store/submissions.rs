@@ -20,7 +20,7 @@ use super::{
     holder::{self, Hold, Waiting},
     inventory, sealed,
 };
-use crate::{device::DeviceName, digest::Digest, key::CacheKey};
+use crate::{credentials::read_arguments, device::DeviceName, digest::Digest, key::CacheKey};
 
 /// The version of the files that this program writes and reads.
 const VERSION: u32 = 1;
@@ -46,7 +46,8 @@ pub struct Submission {
     pub worker: PathBuf,
     /// Seconds between two checkpoints.
     pub checkpoint_seconds: f64,
-    /// The command line.
+    /// The command line, without what was secret in its addresses.
+    #[serde(deserialize_with = "read_arguments")]
     pub argv: Vec<String>,
     /// When it was submitted, RFC 3339.
     pub time: String,

@@ -24,9 +24,12 @@ pub struct Tag {
 }
 
 impl Tag {
+    /// The longest name, in characters.
+    pub const LONGEST_NAME: usize = 100;
+
     /// Whether a tag can have this name: letters, digits, `-`, `_` and `.`, a letter or digit first.
     pub fn is_name(name: &str) -> bool {
-        name.len() <= 100
+        name.len() <= Self::LONGEST_NAME
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Tracked;
-use crate::names::cleaned;
+use crate::{credentials::cut, names::cleaned};
 
 /// The tag that holds the stage's key.
 const KEY: &str = "pgan_pipe.key";
@@ -57,7 +57,7 @@ pub enum MlflowError {
     /// This is no address of a server.
     #[error("`{address}` is no address of an MLflow server: {reason}")]
     Address {
-        /// What was given.
+        /// What was given, without what may be secret in it.
         address: String,
         /// What is wrong.
         reason: String,
@@ -85,10 +85,8 @@ pub enum MlflowError {
 impl Server {
     /// The server at `http://…` or `https://…`; nothing is asked of it yet.
     pub fn at(address: &str, login: Login) -> Result<Self, MlflowError> {
-        let wrong = |reason: &dyn std::fmt::Display| MlflowError::Address {
-            address: address.to_owned(),
-            reason: reason.to_string(),
-        };
+        let wrong =
+            |reason: &dyn std::fmt::Display| MlflowError::Address { address: cut(address), reason: reason.to_string() };
         let mut url: Url = address.parse().map_err(|error| wrong(&error))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(&"it does not begin with http:// or https://"));
@@ -179,6 +177,7 @@ impl Server {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let silent = |error: reqwest::Error| {
+            let error = error.without_url();
             let mut cause: &dyn std::error::Error = &error;
             while let Some(source) = cause.source() {
                 cause = source;
@@ -224,12 +223,8 @@ impl Server {
         MlflowError::Refused { address: self.shown(), call, reason }
     }
 
-    /// The address without a password.
     fn shown(&self) -> String {
-        let mut address = self.address.clone();
-        // An address that cannot have a password has none.
-        let _ = address.set_password(None);
-        address.to_string()
+        cut(self.address.as_str())
     }
 }
 

@@ -33,7 +33,7 @@ impl Folder {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_pgan-pipe")));
         let setting = |name: &std::ffi::OsString| {
-            ["AWS_", "MLFLOW_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+            ["AWS_", "AZURE_", "GOOGLE_", "MLFLOW_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
         };
         for name in std::env::vars_os().map(|(name, _)| name).filter(setting) {
             command.env_remove(name);

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 mod poison;
 #[path = "../program/mod.rs"]
 mod program;
+mod settings;
 mod trouble;
 mod web;
 

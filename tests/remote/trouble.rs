@@ -96,7 +96,7 @@ fn mistakes_in_addresses_and_settings_are_shown_without_what_is_secret() {
         ),
         (
             "[remote]\nurl = \"s3://bucket\"\nendpoint = \"http://me:hush@host\"\n",
-            "pgan.toml:3:12: `endpoint` holds a credential",
+            "pgan.toml:3:12: `endpoint` holds a user name or password",
         ),
         ("[remote]\nulr = \"s3://bucket\"\n", "pgan.toml:2:1: `ulr` is no setting; did you mean `url`?"),
         ("[remote]\nurl = \"s3://bucket\"\npush = \"hush\"\n", "pgan.toml:3:8: `push` is true or false"),

@@ -207,8 +207,15 @@ impl Share {
         clock: Instant,
     ) -> Outcome {
         let took = clock.elapsed().as_secs_f64();
-        for (stage, error) in &outcomes.failed {
+        // A remote that takes nothing says so of each result.
+        let is_closed = |error: &RemoteError| matches!(error, RemoteError::Closed { .. });
+        for (stage, error) in outcomes.failed.iter().filter(|(_, error)| !is_closed(error)) {
             say(&format!("error: {stage}: {error}"));
+        }
+        let closed: Vec<_> = outcomes.failed.iter().filter(|(_, error)| is_closed(error)).collect();
+        if let Some((_, error)) = closed.first() {
+            let stages: Vec<String> = closed.iter().map(|(stage, _)| stage.clone()).collect();
+            say(&format!("error: {}: {error}", several(&stages)));
         }
         let failed: Vec<&str> = outcomes.failed.iter().map(|(stage, _)| stage.as_str()).collect();
         if self.json {

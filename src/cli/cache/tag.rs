@@ -118,6 +118,12 @@ fn to_json(tag: &store::Tag) -> serde_json::Value {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let help = "a name holds letters, digits, `-`, `_` and `.`, and starts with a letter or digit";
-    if store::Tag::is_name(text) { Ok(text.to_owned()) } else { Err(help.to_owned()) }
+    let most = store::Tag::LONGEST_NAME;
+    if store::Tag::is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a name holds letters, digits, `-`, `_` and `.`, starts with a letter or digit, and has at most {most} characters; this one has {}",
+        text.chars().count()
+    ))
 }

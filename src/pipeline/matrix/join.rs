@@ -230,7 +230,7 @@ impl<'a> Join<'a> {
                 let name = if label.is_empty() { draft.name.clone() } else { format!("{}@{label}", draft.name) };
                 if label.len() > MAX_NAME {
                     let message = format!("the point `{name}` has too long a name");
-                    let help = format!("shorten its values: all together may have {MAX_NAME} characters");
+                    let help = format!("shorten its axes or values: all together may have {MAX_NAME} characters");
                     return Err(Box::new(Diagnostic::new(message, draft.place).help(help)));
                 }
                 rows.push(Row { point, label, draft: at, name, inputs });
