@@ -152,6 +152,7 @@ pub(crate) fn main() -> ExitCode {
     outcome.unwrap_or_else(Failure::report)
 }
 
+/// Reads the command line.
 fn parse(mut command: Command) -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
