@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Whether a terminal, or whatever sets lines for the eye, acts on a character instead of showing it: control characters, and those that
-/// turn the direction of what follows.
+/// Tells whether a terminal acts on a character instead of showing it: control characters, and those that turn the direction of what follows.
 pub fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

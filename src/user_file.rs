@@ -35,7 +35,7 @@ pub fn write_plain(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Puts another name of a file in a place, as [`write()`] puts bytes there; says whether the file system can do that.
+/// Makes a hard link to a file where [`write()`] would put bytes; says whether that was possible.
 pub fn link(file: &Path, path: &Path) -> io::Result<bool> {
     let Place::File(target, _) = Place::of(path)? else { return Ok(false) };
     match Temporary::beside(&target, |new| fs::hard_link(file, new)) {
@@ -49,7 +49,7 @@ pub fn check(path: &Path) -> io::Result<()> {
     Place::of(path).map(drop)
 }
 
-/// The path that one leads to through links; the last parts need not be there yet.
+/// Follows the links of a path to the end; its last parts need not be there yet.
 pub fn real_path(path: &Path) -> PathBuf {
     follow(path, LINKS)
 }
@@ -132,7 +132,7 @@ impl UserFile {
         Ok(Self { file, bytes: 0, way: Some((partial, target)) })
     }
 
-    /// Lets its owner write into it, also in the place of one that was read-only.
+    /// Lets the owner write into the file, also where it takes the place of a read-only one.
     pub fn make_writable(&self) -> io::Result<()> {
         let mode = self.file.metadata()?.permissions().mode();
         if self.way.is_none() || mode & 0o200 != 0 {
@@ -141,12 +141,12 @@ impl UserFile {
         self.file.set_permissions(Permissions::from_mode(mode & 0o777 | 0o200))
     }
 
-    /// Bytes that were written through [`Write`].
+    /// Counts the bytes that were written through [`Write`].
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The open file, for what a kernel does better than reading and writing.
+    /// Gives the open file, for what a kernel does better than reading and writing.
     pub fn as_file_mut(&mut self) -> &mut File {
         &mut self.file
     }

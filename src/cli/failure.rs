@@ -60,7 +60,7 @@ impl Failure {
         Self::new(code, anyhow!("{message}"))
     }
 
-    /// Standard output that could not be written to.
+    /// Makes the failure of a standard output that cannot be written to.
     pub(super) fn unprinted(error: io::Error) -> Self {
         Self::new(IO, Unprinted(error))
     }

@@ -157,6 +157,7 @@ fn command() -> Command {
     arguments::without_empty_variables(Cli::command())
 }
 
+/// Reads the command line.
 fn parse(mut command: Command) -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(std::env::args_os());
     let parsed =

@@ -83,7 +83,7 @@ pub(super) fn tell_written(target: &Path, line: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The failure to write a file that the user asked for.
+/// Makes the failure of a file that the user asked for and that cannot be written.
 pub(super) fn unwritten(target: &Path, error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(IO, error.into().context(format!("cannot write {}", target.display())))
 }

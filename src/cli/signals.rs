@@ -25,8 +25,8 @@ pub(super) fn stop_on(signals: &[i32]) -> Result<Arc<AtomicUsize>, Failure> {
     told(listen(signals))
 }
 
-/// SIGINT and SIGTERM end the program at once, and what it had not finished writing goes with it: for verbs that write large files and have
-/// nothing else to bring to an end.
+/// Makes SIGINT and SIGTERM end the program at once, and remove what it has not finished writing: for verbs that write large files and
+/// have nothing else to bring to an end.
 pub(super) fn leave_nothing_unfinished() -> Result<(), Failure> {
     told(Signals::new([SIGINT, SIGTERM]).and_then(|mut signals| {
         let end = move || {

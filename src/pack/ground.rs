@@ -14,6 +14,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
+    /// Finds the place of a folder.
     pub(super) fn of(folder: &Path) -> Self {
         let real = real_path(&absolute(folder));
         let there = steps(&real).into_iter().find_map(|(above, below)| Some((identity(above)?, below)));
@@ -21,8 +22,8 @@ impl Ground {
         Self { base, below: below.unwrap_or_default() }
     }
 
-    /// Whether a path leads into the folder, or stands in its way: through links, under another name of a folder above, or because the
-    /// file system makes no difference between names.
+    /// Tells whether a path leads into the folder, or stands in its way: through links, under another name of a folder above, or because
+    /// the file system makes no difference between names.
     pub(super) fn meets(&self, path: &Path) -> bool {
         steps(&absolute(path)).into_iter().any(|(above, below)| {
             let together = below.starts_with(&self.below) || self.below.starts_with(&below);
@@ -31,7 +32,7 @@ impl Ground {
     }
 }
 
-/// The path and all that are above it, each with the names that lead from there to the path.
+/// Lists the path and all folders above it, each with the names that lead from there to the path.
 fn steps(path: &Path) -> Vec<(&Path, Vec<String>)> {
     let names: Vec<String> = path.iter().map(|name| folded(&name.to_string_lossy())).collect();
     let below = |up: usize| names[names.len().saturating_sub(up)..].to_vec();

@@ -249,8 +249,8 @@ fn wrong_path(path: &str) -> Option<&'static str> {
     (plain.join("/") != path).then_some("does not lead straight into the folder")
 }
 
-/// A path as the most forgiving file system may take it: that makes no difference between cases and between forms of a character, passes
-/// over what cannot be seen, and lets names end before a dot or blank.
+/// Writes a path as the most forgiving file system may take it: one that makes no difference between cases or between forms of a character,
+/// passes over what cannot be seen, and ends names before a dot or blank.
 fn folded(path: &str) -> String {
     let unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let normal = |text: &str| ComposingNormalizerBorrowed::new_nfkc().normalize(text).into_owned();

@@ -237,13 +237,12 @@ impl Written {
     }
 }
 
-/// A text of others as the renderer shows it, printable.
+/// Makes a text of others printable, with blanks for tabs as the renderer has them.
 fn shown(text: &str) -> String {
     normalize_untrusted_str(&printable(text))
 }
 
-/// Lines of a file without the control characters that the renderer lets through, those above ASCII: others of as many bytes are in their
-/// places, so that marks stay where they are.
+/// Replaces the control characters that the renderer lets through, those above ASCII, by a dot of as many bytes: marks stay where they are.
 fn of_the_same_length(lines: &str) -> Cow<'_, str> {
     let through = |c: char| c.is_control() && !c.is_ascii();
     if lines.contains(through) { lines.replace(through, "·").into() } else { lines.into() }

@@ -108,8 +108,8 @@ impl Record {
         sealed::open(Self::VERSION, text)
     }
 
-    /// Why it cannot be the record of this key, if it comes from elsewhere. What this store wrote itself is not asked again: a run reads
-    /// thousands of records.
+    /// Says why a record from elsewhere cannot be the one of this key. What this store wrote itself is not asked again: a run reads thousands
+    /// of records.
     pub(crate) fn fault(&self, key: CacheKey) -> Option<String> {
         if self.key != key {
             return Some(format!("is of another key, {}", self.key.short()));

@@ -49,7 +49,7 @@ impl Store {
     }
 }
 
-/// Puts a file where a user wants it: what is there stays until the new one is complete.
+/// Puts a file where a user wants it; what is there stays until the new one is complete.
 fn hand_out(object: &Path, path: &Path, copying: Copying) -> io::Result<()> {
     if copying == Copying::Link && user_file::link(object, path)? {
         return Ok(());

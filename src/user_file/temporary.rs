@@ -28,7 +28,7 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// Makes something at this path. It should be quick: a signal waits for it.
+    /// Makes a file or folder at this path. `make` must be quick: a signal waits for it.
     pub fn at<T>(path: PathBuf, make: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<(Self, T)> {
         let mut all = all();
         let made = make(&path)?;
@@ -36,7 +36,7 @@ impl Temporary {
         Ok((Self { path }, made))
     }
 
-    /// Makes something beside a file, under a name that has the file's in it. `make` must refuse a name that is taken.
+    /// Makes a file or folder beside a file, under a name that has the file's in it. `make` must refuse a name that is taken.
     pub fn beside<T>(file: &Path, mut make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<(Self, T)> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let mut attempt = 0;
@@ -51,12 +51,12 @@ impl Temporary {
         }
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts it in its place, which may hold another file.
+    /// Moves it to its place, where it replaces an older file.
     pub fn rename(self, to: &Path) -> io::Result<()> {
         let _all = all();
         fs::rename(&self.path, to)
@@ -71,7 +71,7 @@ impl Drop for Temporary {
     }
 }
 
-/// The end of everything that was on its way: while this lives, nothing new is made and nothing arrives.
+/// The proof that nothing is on its way: while it lives, nothing new is made and nothing arrives.
 #[must_use = "what it keeps from being made comes to be when it is dropped"]
 pub struct Removed(#[expect(dead_code, reason = "it is held, not read")] MutexGuard<'static, BTreeSet<PathBuf>>);
 

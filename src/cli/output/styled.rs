@@ -12,18 +12,18 @@ use pgan_pipe::printable::printable;
 pub(in crate::cli) struct Styled(String);
 
 impl Styled {
-    /// A text without colours.
+    /// Makes a text without colours.
     pub(in crate::cli) fn plain(text: &str) -> Self {
         Self(printable(text).into_owned())
     }
 
-    /// A text in a colour of the terminal, if colours are wanted.
+    /// Makes a text in a colour of the terminal, if colours are wanted.
     pub(in crate::cli) fn painted(text: &str, ansi: u8, color: bool) -> Self {
         let Self(text) = Self::plain(text);
         Self(if color && !text.is_empty() { format!("\x1b[{ansi}m{text}\x1b[0m") } else { text })
     }
 
-    /// A text that a renderer has coloured, which must have made printable what is not its own: colours stay, and nothing else.
+    /// Takes a text that a renderer has coloured, and that has made printable what is not its own. Colours stay, and no other control.
     pub(in crate::cli) fn rendered(text: &str) -> Self {
         let mut parts = text.split("\x1b[");
         let mut styled = Self::plain(parts.next().unwrap_or_default());
@@ -41,7 +41,7 @@ impl Styled {
         styled
     }
 
-    /// The text, with its colours.
+    /// Returns the text with its colours.
     pub(in crate::cli) fn into_string(self) -> String {
         self.0
     }

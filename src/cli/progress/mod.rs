@@ -20,7 +20,7 @@ pub(in crate::cli) trait Reporter {
     /// Something happened.
     fn event(&mut self, event: &Event);
 
-    /// Nothing more happens. Fails if somebody could not be told what did.
+    /// Ends the report; fails if somebody could not be told what happened.
     fn end(self: Box<Self>) -> Result<(), Failure> {
         Ok(())
     }
