@@ -1,6 +1,6 @@
 //! Files that are written where the user names them.
 //!
-//! What is there already is respected: a symbolic link stays, and the file that it leads to is written; a file is replaced when the new
+//! A file that is there already is respected: a symbolic link stays, and the file that it leads to is written; a file is replaced when the new
 //! one is complete, never before, and keeps its mode; pipes and character devices are written into; a folder, a disk or a socket is
 //! refused. What does not become complete leaves nothing behind.
 
@@ -108,7 +108,7 @@ impl Place {
 pub struct UserFile {
     file: File,
     bytes: u64,
-    /// Where it grows, and where it goes; `None` for a pipe or device.
+    /// The place where it grows, and the place where it goes; `None` for a pipe or device.
     way: Option<(Temporary, PathBuf)>,
 }
 

@@ -23,7 +23,7 @@ stages:
   frozen: { kind: freeze, model: base }
 ";
 
-/// What a file system may refuse, by the name that the library below knows it by. Its answers are those of real ones: some in user space
+/// The refusals of a file system, by the names that the library below knows. Its answers are those of real ones: some in user space
 /// and on a network cannot sync folders, set modes or map files.
 const REFUSALS: &str = r#"
 #define _GNU_SOURCE

@@ -202,7 +202,7 @@ fn what_is_no_file_to_write_is_refused_with_its_name() {
     }
 }
 
-/// What goes on beside the test. Dropped, it is killed.
+/// A process beside the test. Dropped, it is killed.
 struct Background(Child);
 
 impl Background {
@@ -244,7 +244,7 @@ impl Drop for Background {
     }
 }
 
-/// Whether a file that is on its way lies in the folder: its name has this one in it.
+/// Returns whether a file that is on its way lies in the folder: its name has this one in it.
 fn is_coming(folder: &Path, name: &str) -> bool {
     names(folder).iter().any(|found| found.starts_with(&format!(".{name}.")) && found.ends_with(".partial"))
 }

@@ -11,7 +11,7 @@ mod program;
 
 use program::Folder;
 
-/// What waits as long as this waits for ever.
+/// A process that waits as long as this waits for ever.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const PIPELINE: &str = "stages:\n  events: { kind: dataset, file: events.csv }\n";

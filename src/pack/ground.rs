@@ -1,4 +1,4 @@
-//! Where a folder lies, by what the file system says and not by what it is called.
+//! The place of a folder, as the file system tells it and not as it is called.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 

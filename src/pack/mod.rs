@@ -127,7 +127,7 @@ pub enum PackError {
     Spoilt {
         /// The entry.
         entry: String,
-        /// What is wrong with it.
+        /// Its fault.
         reason: String,
     },
     /// A file that cannot be part of a pack.

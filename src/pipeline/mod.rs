@@ -259,7 +259,7 @@ impl Pipeline {
         Err(PipelineError::Invalid(Diagnostics::new(self.written.clone(), mistakes)))
     }
 
-    /// What is worth knowing of the source files of all stages and no mistake, each once, with the stage that it is first said of.
+    /// Returns remarks on the source files of all stages, which are no mistakes: each once, with the first stage that it concerns.
     pub fn remarks(&self) -> Vec<(&str, String)> {
         let mut remarks: Vec<(&str, String)> = Vec::new();
         for declared in &self.stages {

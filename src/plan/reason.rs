@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How something that a stage refers to differs from the last run.
+/// A difference from the last run in something that a stage refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -46,7 +46,7 @@ pub enum Reason {
         role: String,
         /// The stage that makes it.
         stage: String,
-        /// How it differs.
+        /// The difference.
         #[serde(default)]
         change: Change,
     },
@@ -56,7 +56,7 @@ pub enum Reason {
         field: String,
         /// The file, as written in the pipeline.
         path: PathBuf,
-        /// How it differs.
+        /// The difference.
         #[serde(default)]
         change: Change,
     },

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::RemoteError;
 
-/// What a setting is for, and so what it may hold.
+/// The purpose of a setting, and so the values that it may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// The http(s) address of a server, which paths are appended to.

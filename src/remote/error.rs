@@ -33,9 +33,9 @@ pub enum RemoteError {
     /// A setting that no client can use.
     #[error("{setting} {fault}; mend it or unset it")]
     Setting {
-        /// Where it comes from: a variable of the environment, a field of a file.
+        /// Its source: a variable of the environment, a field of a file.
         setting: String,
-        /// What is wrong with it, without its value.
+        /// The fault, without the value.
         fault: String,
     },
     /// A file of settings or credentials cannot be read.
@@ -60,9 +60,9 @@ pub enum RemoteError {
          [remote] in pgan.toml"
     )]
     Closed {
-        /// Where something was to be written.
+        /// The place that was to be written.
         what: String,
-        /// What the system or the service said.
+        /// The words of the system or the service.
         reason: String,
     },
     /// It does not answer, or refuses.
@@ -98,7 +98,7 @@ pub enum RemoteError {
         path: String,
         /// What its content should be.
         digest: Digest,
-        /// What is wrong with it.
+        /// Its fault.
         fault: String,
         /// What to do, after a semicolon.
         advice: &'static str,
@@ -110,7 +110,7 @@ pub enum RemoteError {
         path: String,
         /// Its key.
         key: CacheKey,
-        /// What is wrong with it.
+        /// Its fault.
         fault: String,
         /// What to do, after a semicolon.
         advice: &'static str,
@@ -143,7 +143,7 @@ pub enum RemoteError {
 pub(super) const NO_KEYS: &str = "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for one of \
     ~/.aws/credentials, or `anonymous = true` in pgan.toml for a public bucket";
 
-/// What to do where a folder keeps its files to itself.
+/// The advice for a folder that keeps its files to itself.
 pub(super) const UNREADABLE: &str =
     "; ask its owner to let you read it (`chmod -R a+rX` or, for a group, `chgrp -R` and `chmod -R g+rX`)";
 

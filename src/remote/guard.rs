@@ -13,7 +13,7 @@ use std::{
 use super::{Address, RemoteError};
 
 thread_local! {
-    /// Whether this thread is inside of the client.
+    /// True while this thread is inside of the client.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     /// The place of the last panic there.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };

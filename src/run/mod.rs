@@ -129,7 +129,7 @@ pub enum RunError {
     Full {
         /// The stage.
         stage: String,
-        /// What it could not write, and the system's reason.
+        /// The file that it could not write, and the system's reason.
         message: String,
     },
     /// A signal stopped the run.

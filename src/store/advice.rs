@@ -1,4 +1,4 @@
-//! What to do about a file of the store that the system does not give.
+//! Advice about a file of the store that the system does not give.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 

@@ -140,7 +140,7 @@ impl Store {
         Ok(collected)
     }
 
-    /// Whether a run goes on, or a stage is at work.
+    /// Returns whether a run goes on, or a stage is at work.
     fn is_anyone_at_work(&self) -> Result<bool, StoreError> {
         let mut keys = inventory::children(&self.root.join("work"))?.into_iter().filter_map(|path| key_of(&path));
         Ok(self.past_runs().iter().any(|run| run.alive) || keys.any(|key| self.is_locked(key)))

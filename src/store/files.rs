@@ -20,10 +20,10 @@ use crate::digest::Digest;
 /// The size that no record, tag or other small file of the store exceeds, in bytes.
 pub(crate) const MAX_SMALL: u64 = 64 << 20;
 
-/// What the name of a file that is being copied to another disk begins with.
+/// The beginning of the name of a file that is being copied to another disk.
 const PART: &str = ".part-";
 
-/// What the name of a file that was set aside where it lay begins with.
+/// The beginning of the name of a file that was set aside.
 const ASIDE: &str = "corrupt-";
 
 /// Opens a file that the store owns, without following a link and without waiting for a pipe. What is no regular file is an error.
@@ -45,7 +45,7 @@ fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "this is no regular file, or a link")
 }
 
-/// Whether an error of [`open`] says that something else is in the place of a file.
+/// Returns whether an error of [`open`] says that something else is in the place of a file.
 pub(super) fn is_foreign(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
 }
@@ -115,7 +115,7 @@ fn free(path: PathBuf) -> PathBuf {
     paths.find(|path| path.symlink_metadata().is_err()).unwrap_or(path)
 }
 
-/// Whether this is a file that was set aside where it lay, or a copy to another disk that was cut off.
+/// Returns whether this is a file that was set aside where it lay, or a copy to another disk that was cut off.
 pub(super) fn is_leftover(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with(PART) || name.starts_with(ASIDE)
@@ -149,7 +149,7 @@ pub(crate) fn sync(file: &File) -> io::Result<()> {
     file.sync_all().or_else(|error| if is_refused(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Whether a file system refuses an operation that it does not have, or not for this user. Trouble of the disk is something else.
+/// Returns whether a file system refuses an operation that it does not have, or not for this user. Trouble of the disk is something else.
 fn is_refused(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, IsADirectory, PermissionDenied, Unsupported};
     matches!(error.kind(), InvalidInput | IsADirectory | PermissionDenied | Unsupported)
@@ -306,7 +306,7 @@ impl Store {
     }
 }
 
-/// Whether there is a folder, and not a link to one.
+/// Returns whether there is a folder, and not a link to one.
 pub(crate) fn is_own_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
@@ -354,3 +354,6 @@ pub(super) fn forget(file: NamedTempFile) {
     let (_file, mut path) = file.into_parts();
     path.disable_cleanup(true);
 }
+
+#[cfg(test)]
+mod tests;

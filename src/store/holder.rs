@@ -1,4 +1,4 @@
-//! Who holds a lock of the store, and how others wait for it.
+//! The holder of a lock of the store, and the waiting of others for it.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use crate::digest::Digest;
 /// The longest text that tells of a holder, in bytes.
 const LONGEST: u64 = 4096;
 
-/// How often a lock that another holds is tried again.
+/// The time between two tries for a lock that another holds.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A process that holds a lock.

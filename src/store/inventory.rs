@@ -27,7 +27,7 @@ pub struct Entry {
 pub struct FaultyObject {
     /// The object's name.
     pub digest: Digest,
-    /// What is wrong with it.
+    /// Its fault.
     pub fault: Fault,
     /// The results that name it: the key, the stage's name, and the file's name in the artifact.
     pub used_by: Vec<(CacheKey, String, String)>,
@@ -117,7 +117,7 @@ impl Store {
     }
 }
 
-/// What to do about a folder that cannot be read: `Err` gives up, `Ok` goes on without.
+/// The decision about a folder that cannot be read: `Err` gives up, `Ok` goes on without.
 type Failed<'a> = dyn FnMut(StoreError) -> Result<(), StoreError> + 'a;
 
 /// The files in the folders of a folder, in order; none if the folder is not there.
@@ -133,7 +133,7 @@ pub(super) fn files_in(folder: &Path, failed: &mut Failed<'_>) -> Result<Vec<Pat
     Ok(files)
 }
 
-/// What lies in a folder, in order; nothing if the folder is not there.
+/// Returns the entries of a folder, in order; none if the folder is not there.
 pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -57,7 +57,7 @@ pub enum StoreError {
     NotStorable {
         /// What it left.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Its fault.
         reason: String,
     },
 }
@@ -70,11 +70,11 @@ impl StoreError {
     }
 }
 
-/// What to do about a full disk.
+/// The advice for a full disk.
 pub(crate) const FULL: &str =
     "free some space (`pgan-pipe cache gc`) or choose another cache with `--cache`; what is stored stays valid";
 
-/// Whether a disk, or what this user may write to it, is full.
+/// Returns whether a disk, or this user's part of it, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -97,7 +97,7 @@ pub struct Damage {
     pub file: String,
     /// Its digest when it was stored.
     pub digest: Digest,
-    /// What is wrong with the object.
+    /// The object's fault.
     pub fault: Fault,
 }
 

@@ -153,7 +153,7 @@ pub(super) fn read(path: &Path, key: CacheKey) -> Result<Option<Record>, StoreEr
     }
 }
 
-/// Whether a record was written by another version of this program.
+/// Returns whether a record was written by another version of this program.
 pub(super) fn is_of_another_version(path: &Path) -> bool {
     let text = files::read_small(path).ok().flatten().unwrap_or_default();
     sealed::version(&text).is_some_and(|version| version != Record::VERSION)

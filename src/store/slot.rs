@@ -19,7 +19,7 @@ use crate::{
     stage::{ArtifactKind, Metrics},
 };
 
-/// What the name of the folder that a stage writes into begins with. Its key follows, a word for the host, and the process.
+/// The beginning of the name of the folder that a stage writes into. Its key follows, a word for the host, and the process.
 const OUT: &str = "out-";
 /// The folder of a key's checkpoints, in its work folder.
 const CHECKPOINTS: &str = "checkpoints";
@@ -238,7 +238,7 @@ impl OutFolder {
         Some(Self { key, host, pid: words.next().and_then(|pid| Pid::from_raw(pid.parse().ok()?)) })
     }
 
-    /// Whether it belongs to a process of this host that is gone.
+    /// Returns whether it belongs to a process of this host that is gone.
     pub(super) fn is_dead(&self) -> bool {
         let is_gone = |pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH);
         self.host == Holder::this_process().host_word() && self.pid.is_some_and(is_gone)

@@ -57,7 +57,7 @@ pub enum MlflowError {
     /// This is no address of a server.
     #[error("`{address}` is no address of an MLflow server: {reason}")]
     Address {
-        /// What was given, without what may be secret in it.
+        /// The given text, without secrets.
         address: String,
         /// What is wrong.
         reason: String,

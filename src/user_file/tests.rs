@@ -1,4 +1,4 @@
-//! What is there already is respected, and nothing is left behind.
+//! Files that are there already are respected, and nothing is left behind.
 
 use std::{
     io::Read,

@@ -35,7 +35,7 @@ pub(super) fn columns(path: &Path, wanted: Option<&[String]>) -> Result<Columns,
     Ok(Columns::new(columns.collect()))
 }
 
-/// What the first rows of a column hold.
+/// The contents of a column's first rows.
 #[derive(Default)]
 struct Look {
     numbers: u64,

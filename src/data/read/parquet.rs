@@ -104,7 +104,7 @@ fn reader(path: &Path) -> Result<SerializedFileReader<File>, DataError> {
     SerializedFileReader::new(file).map_err(explain(path))
 }
 
-/// How the values of a column are numbers.
+/// The way in which a column's values are numbers.
 #[derive(Clone, Copy, Debug)]
 enum Numbers {
     Plain,

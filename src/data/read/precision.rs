@@ -132,7 +132,7 @@ impl Precision {
         }
     }
 
-    /// What meets, if it is more than a share that chance explains.
+    /// Returns the values that meet, if they are more than chance explains.
     pub(super) fn merged(&self, column: &str) -> Option<Merged> {
         let found = |distinct: u64, left: u64, counted, percent: u64| {
             let material = (distinct - left.min(distinct)) * 100 > distinct * percent;

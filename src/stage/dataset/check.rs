@@ -296,7 +296,7 @@ fn test_file(stage: &Dataset, path: &Path, features: &[String]) -> Vec<Problem> 
     }
 }
 
-/// What is worth knowing of the files and no mistake.
+/// Returns remarks on the files, which are no mistakes.
 pub(super) fn remarks(stage: &Dataset, sources: &BTreeMap<String, PathBuf>) -> Vec<String> {
     let path = sources.get("file").filter(|_| stage.features.is_none());
     path.and_then(|path| left_out(path, &read::columns(path, None).ok()?)).into_iter().collect()
@@ -325,7 +325,7 @@ fn missing(path: &Path, features: &[String], columns: &Columns, field: impl Fn(u
     features.filter_map(|(index, name)| unreadable(path, columns, name, field(index))).collect()
 }
 
-/// What is wrong with reading a column of a file.
+/// Returns the problem with reading a column of a file.
 pub(crate) fn unreadable(path: &Path, columns: &Columns, name: &str, field: String) -> Option<Problem> {
     match columns.place(name) {
         Ok(_) => None,

@@ -115,7 +115,7 @@ fn write(path: &Path, schema: &str, columns: &[Values], properties: WriterProper
     writer.close().unwrap();
 }
 
-/// What is read of such a file without names, and what is left out.
+/// Returns the columns that are read of such a file without names, and those that are left out.
 fn read(schema: &str, columns: &[Values], properties: WriterProperties) -> (Result<Table, DataError>, Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.parquet");
