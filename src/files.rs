@@ -1,12 +1,18 @@
 //! Files that belong to the user: sources, pipelines, settings, locks. They are opened without waiting, and only if they are files.
 //!
-//! A path may be a symbolic link. A pipe would keep the program waiting for whoever writes into it, a device may never end.
+//! A path may be a symbolic link. A pipe would keep the program waiting for whoever writes into it, a device may never end. A path that is
+//! [pinned](pin) leads to one file as long as the process lives, whatever comes to lie there.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, FileType, Metadata, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
-    path::Path,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::fs::OFlags;
@@ -22,8 +28,23 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
     Ok(metadata)
 }
 
+/// The files that paths are pinned to.
+static PINNED: Mutex<BTreeMap<PathBuf, File>> = Mutex::new(BTreeMap::new());
+
+/// Opens a file, and lets every later [`open`] of this path give the same file, though a link or folder on the way leads elsewhere by then.
+pub fn pin(path: &Path) -> io::Result<Metadata> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    PINNED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), file);
+    Ok(metadata)
+}
+
 /// Opens a file whose [`metadata`] can be had.
 pub fn open(path: &Path) -> io::Result<File> {
+    if let Some(file) = PINNED.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
+        // Anew, for each reader has a place of its own in it.
+        return File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    }
     metadata(path)?;
     // Something else may have taken its place.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -72,6 +93,23 @@ fn check(found: FileType) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pinned_path_leads_to_the_same_file_whatever_comes_to_lie_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a"), "text of a").unwrap();
+        fs::write(at("b"), "b").unwrap();
+        std::os::unix::fs::symlink("a", at("link")).unwrap();
+        let pinned = pin(&at("link")).unwrap();
+        assert_eq!(pinned.len(), 9);
+        fs::remove_file(at("link")).unwrap();
+        std::os::unix::fs::symlink("b", at("link")).unwrap();
+        let (mut one, other) = (open(&at("link")).unwrap(), open(&at("link")).unwrap());
+        one.read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(whole(other, 100).unwrap(), b"text of a");
+        assert_eq!(read(&at("b"), 100).unwrap(), b"b");
+    }
 
     #[test]
     fn what_is_no_file_is_refused_at_once_and_links_are_followed() {

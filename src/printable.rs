@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-/// Tells whether a terminal acts on a character instead of showing it: control characters, and those that turn the direction of what follows.
+/// Tells whether a terminal acts on a character instead of showing it: control characters, those that turn the direction of what follows, and
+/// breaks of lines and paragraphs.
 pub fn acts(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Makes every character visible that would act on a terminal, as in `\u{1b}`. Line breaks and tabs stay.
@@ -20,9 +22,23 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Makes line breaks and tabs visible as well: for a name, which must not pass for a line of ours.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if acts(c) { c.escape_default().to_string() } else { c.to_string() }).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_stays_on_its_line() {
+        assert_eq!(one_line("t\nerror: forged\u{200f}"), r"t\nerror: forged\u{200f}");
+        assert!(matches!(one_line("pt [GeV]"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn what_a_terminal_acts_on_becomes_visible_and_all_else_stays() {

@@ -320,6 +320,23 @@ fn what_is_written_for_the_user_stays_as_it_was_when_the_disk_is_full() {
     folder.print(verbs[0].1);
 }
 
+#[test]
+fn a_signal_ends_a_run_that_still_looks_at_its_sources() {
+    let folder = bench();
+    // Hours of hashing.
+    let header = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000, 1), }  ";
+    fs::write(folder.path("events.npy"), header).unwrap();
+    fs::File::options().write(true).open(folder.path("events.npy")).unwrap().set_len(400_000_000_080).unwrap();
+    let pipeline = "name: large\nstages:\n  events: { kind: dataset, file: events.npy }\n";
+    fs::write(folder.path("pipeline.yaml"), pipeline).unwrap();
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut run = Background::start(&folder, RUN);
+        thread::sleep(Duration::from_millis(300));
+        run.signal(signal);
+        assert_eq!(run.end().code(), Some(code));
+    }
+}
+
 /// Flips a bit of a file of a stage's result, in the store.
 fn spoil(folder: &Folder, stage: &str) {
     let record = event(folder.print(&["show", "pipeline.yaml", stage, "--json"]).lines().next().unwrap());

@@ -224,6 +224,47 @@ fn a_cache_that_a_group_shares_serves_each_of_them_what_the_others_have_made() {
     }
 }
 
+/// Lets a folder hand on to what is made in it that the group may do all, whatever the umask: a default ACL, as the kernel keeps it.
+fn hand_on_to_group(folder: &Path) -> bool {
+    let entries: [(u16, u16, u32); 4] = [(1, 7, u32::MAX), (4, 7, u32::MAX), (0x10, 7, u32::MAX), (0x20, 5, u32::MAX)];
+    let entry =
+        |&(tag, may, id): &(u16, u16, u32)| [&tag.to_le_bytes()[..], &may.to_le_bytes(), &id.to_le_bytes()].concat();
+    let list = [2_u32.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat();
+    rustix::fs::setxattr(folder, "system.posix_acl_default", &list, rustix::fs::XattrFlags::empty()).is_ok()
+}
+
+#[test]
+fn a_folder_that_grants_more_than_the_umask_is_heeded() {
+    let Some(group) = Group::new() else { return };
+    // Not every file system keeps such lists.
+    if !hand_on_to_group(&group.folder.path("cache")) {
+        return;
+    }
+    let run = ["run", "../pipeline.yaml", "--json", "-q"];
+    succeeds(&group.run(ANNA, "077", &run));
+    let output = group.run(BERT, "077", &[&run[..], &["--force", "frozen"]].concat());
+    succeeds(&output);
+    assert_eq!(said(&output).matches("\"stage_finished\"").count(), 1, "{}", said(&output));
+    for user in [ANNA, BERT] {
+        succeeds(&group.run(user, "077", &["cache", "verify"]));
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_named_as_such() {
+    let Some(group) = Group::new() else { return };
+    succeeds(&group.run(ANNA, "002", &["run", "../pipeline.yaml", "-q"]));
+    let shard = objects(&group.folder.path("cache")).remove(0).parent().unwrap().to_owned();
+    fs::set_permissions(&shard, fs::Permissions::from_mode(0o700)).unwrap();
+    let output = group.run(BERT, "002", &["cache", "verify"]);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert!(
+        said(&output).contains("cannot read") && !said(&output).contains("no readable record"),
+        "{}",
+        said(&output)
+    );
+}
+
 #[test]
 fn a_result_that_its_maker_keeps_from_others_is_made_again_by_them_and_verified_with_code_5() {
     let Some(group) = Group::new() else { return };

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -145,4 +145,42 @@ fn columns_that_are_left_out_are_told_by_check_and_by_the_run() {
         assert!(output.status.success() && said.contains(says), "{verb}: {said}");
     }
     assert!(folder.print(&["show", "p.yaml", "events"]).contains(says));
+}
+
+#[test]
+fn a_source_whose_path_leads_elsewhere_while_its_stage_runs_is_not_read_under_the_key_of_the_other() {
+    let folder = Folder::new();
+    let events = |factor: u32| "x\n".to_owned() + &(1..=50).map(|i| format!("{}\n", i * factor)).collect::<String>();
+    for name in ["one", "two"] {
+        fs::create_dir(folder.path(name)).unwrap();
+        fs::write(folder.path(name).join("events.csv"), events(if name == "one" { 1 } else { 100 })).unwrap();
+    }
+    fs::write(
+        folder.path("pipeline.yaml"),
+        "name: switched\nstages:\n  events: { kind: dataset, file: here/events.csv, tail: { observable: x, quantile: 0.5 } }\n",
+    )
+    .unwrap();
+    let program = env!("CARGO_BIN_EXE_pgan-pipe");
+    // A link that is switched, and a folder that is renamed, each switched back when the worker is done.
+    let switches = [
+        ("ln -s one here", "ln -sfn two here", "ln -sfn one here"),
+        ("rm here; mv one here", "mv here one; mv two here", "mv here two; mv one here"),
+    ];
+    for (before, away, back) in switches {
+        let shell = |script: &str| {
+            assert!(Command::new("sh").args(["-c", script]).current_dir(folder.path(".")).status().unwrap().success());
+        };
+        shell(before);
+        let worker = folder.path("worker");
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = worker ] && {{ {away}; }}\n{program} \"$@\"; code=$?\n[ \"$1\" = worker ] && {{ {back}; }}\nexit $code\n"
+        );
+        fs::write(&worker, script).unwrap();
+        fs::set_permissions(&worker, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = folder.run(&["run", "pipeline.yaml", "-q", "--worker", worker.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{away}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("changed") && said.contains("run again"), "{said}");
+        assert_eq!(folder.print(&["cache", "ls", "--json"]), "");
+    }
 }

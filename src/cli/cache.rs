@@ -153,7 +153,7 @@ impl Options {
         };
         let objects: Vec<_> = found.faults.iter().map(|object| (object, aside(object))).collect();
         let records: Vec<_> = found.unreadable.iter().map(|path| (path, store.set_record_aside(path))).collect();
-        let intact = objects.is_empty() && records.is_empty();
+        let intact = objects.is_empty() && records.is_empty() && found.closed.is_empty();
         if self.json {
             let fault = |FaultyObject { digest, fault, used_by }: &FaultyObject| {
                 let used_by: Vec<_> = used_by
@@ -166,7 +166,7 @@ impl Options {
             print_json([json!({
                 "event": "cache_verified", "intact": intact, "objects": found.objects, "bytes": found.bytes,
                 "faults": found.faults.iter().map(fault).collect::<Vec<_>>(), "unreadable": found.unreadable,
-                "strays": found.strays,
+                "strays": found.strays, "closed": found.closed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })])?;
         } else {
             let mut text = String::new();
@@ -182,10 +182,19 @@ impl Options {
             for (path, aside) in &records {
                 let _ = writeln!(text, "{} is no readable record{}", path.display(), outcome(aside));
             }
+            for error in &found.closed {
+                let _ = writeln!(text, "{error}");
+            }
             for path in &found.strays {
                 let _ = writeln!(text, "{} is passed over: no file of this version of the store", path.display());
             }
-            let state = if intact { "all intact" } else { "run the pipelines again to mend it" };
+            let state = if intact {
+                "all intact"
+            } else if objects.is_empty() && records.is_empty() {
+                "not all could be read"
+            } else {
+                "run the pipelines again to mend it"
+            };
             print(&format!("{text}{}, {}: {state}", count(found.objects, "object"), bytes(found.bytes)))?;
         }
         Ok(if intact { ExitCode::SUCCESS } else { ExitCode::from(CORRUPT) })

@@ -117,7 +117,7 @@ fn intact(page: &Page<'_>) -> Result<(), Failure> {
     }
     let names: Vec<&str> = corrupted.into_iter().collect();
     let message = format!(
-        "the results of `{}` were corrupted in the cache and have been set aside: run again to make them anew",
+        "the results of `{}` were corrupted or unreadable in the cache and have been set aside: run again to make them anew",
         names.join("`, `")
     );
     Err(Failure::message(CORRUPT, message))

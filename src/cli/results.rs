@@ -71,7 +71,7 @@ pub(super) fn show(pipeline: &Pipeline, store: &Store, summary: &Summary, quiet:
         return Ok(());
     }
     let message = format!(
-        "the results of `{}` were corrupted in the cache and have been set aside: run again to make them anew",
+        "the results of `{}` were corrupted or unreadable in the cache and have been set aside: run again to make them anew",
         corrupted.join("`, `")
     );
     Err(Failure::message(CORRUPT, message))

@@ -1,6 +1,6 @@
 //! `run`: runs what is needed.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
 use clap::{ArgAction, Args};
 use pgan_pipe::{
@@ -20,7 +20,7 @@ use super::{
     plan,
     progress::{self, Members, Verbosity},
     results,
-    signals::stop_on,
+    signals::Stop,
 };
 
 const EXAMPLES: &str = "\
@@ -92,13 +92,16 @@ impl Run {
             plan::show(&self.pipeline, &self.cache, &self.targets, &self.force, &self.remote, self.json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        // Looking at large sources takes a while, and leaves nothing to be brought to an end.
+        let stop = Stop::on(&[SIGINT, SIGTERM])?;
         let pipeline = self.pipeline.load()?;
-        let options = self.options()?;
+        let options = self.options(&stop)?;
         let mut reporter = progress::reporter(self.verbosity(), self.json, Members::of(&pipeline, &self.targets));
         // Not before there is something to do: what is refused needs no cache.
         let mut is_announced = false;
         let summary = run(&pipeline, &store, &options, &mut |event| {
             if !std::mem::replace(&mut is_announced, true) {
+                stop.begin();
                 self.cache.announce(&self.pipeline.file, self.quiet);
             }
             reporter.event(event);
@@ -126,7 +129,7 @@ impl Run {
         Ok(())
     }
 
-    fn options(&self) -> Result<RunOptions, Failure> {
+    fn options(&self, stop: &Stop) -> Result<RunOptions, Failure> {
         let machine = Capacity::of_this_machine();
         let threads = self.threads.map_or(machine.threads, usize::from);
         Ok(RunOptions {
@@ -150,7 +153,7 @@ impl Run {
                 timeout: settings.timeout,
             }),
             checkpoint_every: self.worker.checkpoint_every,
-            stop: stop_on(&[SIGINT, SIGTERM])?,
+            stop: Arc::clone(&stop.signal),
             argv: command_line(),
         })
     }

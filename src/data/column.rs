@@ -124,7 +124,7 @@ fn range(name: &str, values: &[f32]) -> Result<(f64, f64), DataError> {
     }
     if min >= max {
         return Err(DataError::Unusable(format!(
-            "`{name}` is {min} in all {} training events; leave it out of the features",
+            "`{name}` is {min} in all {} training events, in single precision; leave it out of the features",
             values.len()
         )));
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     device::DeviceName,
     stage::{Artifact, Metrics},
+    store::Stat,
 };
 
 /// A stage to run.
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) device: DeviceName,
     pub(super) inputs: BTreeMap<String, Vec<Artifact>>,
     pub(super) sources: BTreeMap<String, PathBuf>,
+    /// The state in which the worker must find each source, by its path.
+    pub(super) states: BTreeMap<PathBuf, Stat>,
     /// The folder for the output files.
     pub(super) out: PathBuf,
     /// Bytes of memory that the stage may use.

@@ -177,7 +177,7 @@ impl Running<'_> {
             Ok(sources) => sources,
             Err(message) => return Ok(Self::failed(slot, message)),
         };
-        let worked = self.persist(&mut slot)?;
+        let worked = self.persist(&mut slot, &sources)?;
         let changed = || self.changed_source(&sources);
         let (metrics, files, notices) = match worked {
             Worked::Killed => return Ok(Ending::Stopped),
@@ -292,11 +292,11 @@ impl Running<'_> {
     }
 
     /// Works until the stage is done, or has failed more often than it may be tried again. A training goes on from its checkpoint.
-    fn persist(&self, slot: &mut Slot) -> Result<Worked, RunError> {
+    fn persist(&self, slot: &mut Slot, sources: &Sources) -> Result<Worked, RunError> {
         let retries = self.declared.execution.retries;
         let mut attempt = 0;
         loop {
-            match self.work(slot)? {
+            match self.work(slot, sources)? {
                 Worked::Lost(message) | Worked::Full(message) if attempt < retries => {
                     let pause = FIRST_PAUSE * 2_u32.saturating_pow(attempt.into()).min(LONGEST_PAUSE);
                     attempt += 1;
@@ -315,8 +315,8 @@ impl Running<'_> {
         }
     }
 
-    fn work(&self, slot: &Slot) -> Result<Worked, RunError> {
-        let job = match self.job(slot) {
+    fn work(&self, slot: &Slot, sources: &Sources) -> Result<Worked, RunError> {
+        let job = match self.job(slot, sources) {
             Ok(job) => job,
             Err(error) => return Ok(Worked::Failed(format!("the stage cannot be handed to a worker: {error}"))),
         };
@@ -383,7 +383,7 @@ impl Running<'_> {
         }
     }
 
-    fn job(&self, slot: &Slot) -> Result<Job, Box<dyn std::error::Error>> {
+    fn job(&self, slot: &Slot, sources: &Sources) -> Result<Job, Box<dyn std::error::Error>> {
         let mut inputs: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
         for (role, _, record) in &self.task.inputs {
             inputs.entry((*role).to_owned()).or_default().push(Artifact::of(record, self.shared.store));
@@ -398,7 +398,8 @@ impl Running<'_> {
             seed: self.declared.seed,
             device: self.grant.device,
             inputs,
-            sources: self.shared.pipeline.sources(self.declared),
+            sources: sources.iter().map(|(field, path, _)| (field.clone(), path.clone())).collect(),
+            states: sources.iter().map(|(_, path, state)| (path.clone(), *state)).collect(),
             out: slot.out().to_owned(),
             memory: self.memory(),
             checkpoints: slot.checkpoints(),

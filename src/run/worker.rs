@@ -14,9 +14,10 @@ use std::{
 use super::protocol::{Failure, Job, Message};
 use crate::{
     data::Scratch,
+    files,
     rng::Streams,
     stage::{Context, Metrics, Progress, Stage},
-    store::is_full,
+    store::{Stat, is_full},
     train::{
         checkpoint::Checkpoints,
         history::{History, Recorder},
@@ -127,7 +128,20 @@ fn read_job(line: &str) -> Result<(Job, Stage), String> {
     Ok((job, stage))
 }
 
+/// Holds on to the sources: the stage reads the files that the executor has looked at, and no others that come to lie there.
+fn pin_sources(states: &BTreeMap<PathBuf, Stat>) -> Result<(), (String, Failure)> {
+    for (path, state) in states {
+        let changed = |what: String| (format!("the source file {} {what}", path.display()), Failure::Stage);
+        let metadata = files::pin(path).map_err(|error| changed(format!("cannot be read any more ({error})")))?;
+        if Stat::in_metadata(&metadata) != *state {
+            return Err(changed("changed before the stage read it: nothing is stored; run again".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 fn run_stage(job: Job, stage: &Stage, voice: &mut Voice<impl Write>) -> Result<Metrics, (String, Failure)> {
+    pin_sources(&job.states)?;
     let mut reported: Option<Instant> = None;
     let mut progress = |progress: Progress| match progress {
         Progress::Step { step, steps, values } => {
@@ -238,6 +252,7 @@ mod tests {
             device: DeviceName::Cpu,
             inputs: BTreeMap::new(),
             sources: BTreeMap::new(),
+            states: BTreeMap::new(),
             out: out.to_owned(),
             memory: 1 << 30,
             checkpoints: out.to_owned(),

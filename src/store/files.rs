@@ -173,14 +173,9 @@ fn umask() -> u32 {
     *UMASK.get_or_init(|| told().or_else(tried).unwrap_or(0o022))
 }
 
-/// The permissions of an object: everyone may read it who may read what this user makes.
-fn readable() -> u32 {
-    (0o444 & !umask()) | 0o400
-}
-
 /// Lets those read an object who may read what its owner makes now. Nothing is done to the objects of others, and nothing is taken away.
 pub(super) fn widen(path: &Path, metadata: &fs::Metadata) {
-    let lacks = readable() & !metadata.mode();
+    let lacks = 0o444 & !umask() & !metadata.mode();
     if lacks != 0 && metadata.uid() == rustix::process::geteuid().as_raw() {
         // Where it cannot be, others make the result themselves.
         let _ = fs::set_permissions(path, Permissions::from_mode(metadata.mode() & 0o7777 | lacks));
@@ -188,9 +183,9 @@ pub(super) fn widen(path: &Path, metadata: &fs::Metadata) {
 }
 
 /// Makes a file read-only and syncs it. It takes the place of another: whoever could read that one can read this one.
-fn protect(file: &Path, other: &Path) -> Result<(), StoreError> {
+fn protect(file: &Path, readable: u32, other: &Path) -> Result<(), StoreError> {
     let before = fs::symlink_metadata(other).map_or(0, |other| if other.is_file() { other.mode() & 0o444 } else { 0 });
-    match fs::set_permissions(file, Permissions::from_mode(readable() | before)) {
+    match fs::set_permissions(file, Permissions::from_mode(readable | before)) {
         Err(error) if !is_refused(&error) => return Err(StoreError::io("protect", file)(error)),
         _ => {}
     }
@@ -258,8 +253,16 @@ impl Store {
     /// Moves a file of `tmp` among the objects, under the digest that its content was found to have.
     pub(crate) fn publish_object(&self, file: &Path, digest: Digest) -> Result<(), StoreError> {
         let object = self.object(digest);
-        protect(file, &object)?;
+        protect(file, self.readable()?, &object)?;
         self.publish(file, &object)
+    }
+
+    /// The permissions of an object: those of a file that this user makes here, whatever decides on them (the umask, a folder's own list),
+    /// without the right to write.
+    fn readable(&self) -> Result<u32, StoreError> {
+        let born = self.new_tmp()?;
+        let mode = born.as_file().metadata().map_err(StoreError::io("read", born.path()))?.mode();
+        Ok(mode & 0o444 | 0o400)
     }
 
     /// Renames a synced file of `tmp` to its place, which may hold an older one.

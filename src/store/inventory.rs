@@ -34,7 +34,7 @@ pub struct FaultyObject {
 }
 
 /// What a full reading of the store found.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Verification {
     /// Objects that were read.
     pub objects: usize,
@@ -42,8 +42,10 @@ pub struct Verification {
     pub bytes: u64,
     /// Objects that are missing, corrupted or unreadable.
     pub faults: Vec<FaultyObject>,
-    /// Records that are torn, altered or no files, and folders of the store that cannot be read; they count as absent.
+    /// Records that are torn, altered or no files; they count as absent.
     pub unreadable: Vec<PathBuf>,
+    /// Folders that cannot be read: nothing is known of what lies there.
+    pub closed: Vec<StoreError>,
     /// Files among records and objects that are neither, and records of other versions of this program. They do no harm.
     pub strays: Vec<PathBuf>,
 }
@@ -68,9 +70,7 @@ impl Store {
         let mut closed = Vec::new();
         let mut list = |folder: &str| {
             let mut note = |error: StoreError| {
-                if let StoreError::Io { path, .. } = error {
-                    closed.push(path);
-                }
+                closed.push(error);
                 Ok(())
             };
             files_in(&self.root.join(folder), &mut note).unwrap_or_default()
@@ -96,7 +96,7 @@ impl Store {
                 _ => found.unreadable.push(path),
             }
         }
-        found.unreadable.append(&mut closed);
+        found.closed = closed;
         found.objects = objects.len();
         let read: Vec<(u64, Option<FaultyObject>)> = objects
             .into_par_iter()

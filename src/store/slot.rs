@@ -219,8 +219,10 @@ impl Store {
 }
 
 fn no_locks(error: &io::Error) -> bool {
-    // ENOLCK (37) is what a network file system without a lock server says; it has no kind of its own.
-    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(37)
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    // A network file system without a lock server gives a reason that has no kind of its own.
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+        || error.raw_os_error() == Some(Errno::NOLCK.raw_os_error())
 }
 
 /// A folder of `tmp` that a stage writes into, by its name.

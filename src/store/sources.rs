@@ -5,6 +5,7 @@
 //! without a trace (git's racy-clean rule), so its digest is not relied on.
 
 use std::{
+    fs::Metadata,
     io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
@@ -33,15 +34,19 @@ pub(crate) struct Stat {
 impl Stat {
     /// The state of a regular file, or of the one that a link leads to.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let metadata = crate::files::metadata(path)?;
+        Ok(Self::in_metadata(&crate::files::metadata(path)?))
+    }
+
+    /// The state that this metadata tells.
+    pub(crate) fn in_metadata(metadata: &Metadata) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-        Ok(Self {
+        Self {
             size: metadata.len(),
             mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
             device: metadata.dev(),
             inode: metadata.ino(),
-        })
+        }
     }
 
     /// Whether the file had been left alone for a while at this time.

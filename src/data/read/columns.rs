@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::DataError;
+use crate::printable::{acts, one_line};
 
 /// Columns that a message lists at most.
 const LISTED: usize = 12;
@@ -14,6 +15,8 @@ pub enum Holds {
     Numbers,
     /// Row numbers that pandas has written: a feature only where `features` names the column.
     Index,
+    /// Numbers under a name that holds a line break or another control character: a feature only where `features` names the column.
+    Nameless,
     /// No numbers, but this: "text: `abc` in row 1", "dates".
     Other(String),
 }
@@ -32,7 +35,13 @@ pub enum Unreadable {
 }
 
 impl Columns {
-    pub(super) fn new(columns: Vec<(String, Holds)>) -> Self {
+    /// Columns by their names. One whose name would break the lines of tables and messages is not read unasked.
+    pub(super) fn new(mut columns: Vec<(String, Holds)>) -> Self {
+        for (name, holds) in &mut columns {
+            if *holds == Holds::Numbers && name.contains(acts) {
+                *holds = Holds::Nameless;
+            }
+        }
         Self(columns)
     }
 
@@ -54,8 +63,9 @@ impl Columns {
     pub fn left_out(&self) -> Option<String> {
         let reason = |(name, holds): &(String, Holds)| match holds {
             Holds::Numbers => None,
-            Holds::Index => Some(format!("`{name}` (an index of pandas)")),
-            Holds::Other(what) => Some(format!("`{name}` ({what})")),
+            Holds::Nameless => Some(format!("`{}` (a control character in its name)", one_line(name))),
+            Holds::Index => Some(format!("`{}` (an index of pandas)", one_line(name))),
+            Holds::Other(what) => Some(format!("`{}` ({})", one_line(name), one_line(what))),
         };
         let mut listed: Vec<String> = self.0.iter().filter_map(reason).collect();
         let more = listed.len().saturating_sub(LISTED);
@@ -79,7 +89,7 @@ impl Columns {
             Holds::Other(what) => {
                 Err(Unreadable::Unfit(format!("the column `{name}` does not hold numbers but {what}")))
             }
-            Holds::Numbers | Holds::Index => Ok(first),
+            Holds::Numbers | Holds::Index | Holds::Nameless => Ok(first),
         }
     }
 

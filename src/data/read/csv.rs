@@ -1,6 +1,11 @@
 //! CSV: a header line of names, then one event a line.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    ops::ControlFlow,
+    path::Path,
+};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder, Trim};
 
@@ -105,9 +110,36 @@ fn watched(precision: &mut Precision, single: f32, field: &[u8]) -> f32 {
     })
 }
 
-fn header(path: &Path, wanted: Option<&[String]>) -> Result<(Reader<std::fs::File>, Vec<String>), DataError> {
+/// Bytes that a line may have: one that never ends would fill the memory.
+const LONGEST_LINE: u64 = 16 << 20;
+
+/// A text whose lines have a bounded length.
+struct Lines {
+    file: File,
+    /// Bytes since the last line break.
+    length: u64,
+}
+
+impl Read for Lines {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(bytes)?;
+        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        self.length = match bytes[..read].iter().rposition(is_break) {
+            Some(last) => (read - 1 - last) as u64,
+            None => self.length + read as u64,
+        };
+        if self.length > LONGEST_LINE {
+            let message = format!("a line is longer than {} MiB; is this a CSV file?", LONGEST_LINE >> 20);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(read)
+    }
+}
+
+fn header(path: &Path, wanted: Option<&[String]>) -> Result<(Reader<Lines>, Vec<String>), DataError> {
     let (file, _) = open(path)?;
-    let mut reader = ReaderBuilder::new().trim(Trim::Headers).buffer_capacity(1 << 18).from_reader(file);
+    let lines = Lines { file, length: 0 };
+    let mut reader = ReaderBuilder::new().trim(Trim::Headers).buffer_capacity(1 << 18).from_reader(lines);
     let names: Vec<String> = reader.headers().map_err(explain(path))?.iter().map(str::to_owned).collect();
     // Who names a column of the first line knows that it is a header.
     let known = wanted.is_some_and(|wanted| wanted.iter().any(|name| names.contains(name)));
@@ -266,6 +298,25 @@ mod tests {
             assert!(message.contains("the column `a` occurs twice"), "{message}");
         }
         assert_eq!(table(content, Some(&["b"])).unwrap().columns(), [[2.]]);
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_is_an_error_and_does_not_fill_the_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.csv");
+        for begin in ["", "a,b\n1,2\n"] {
+            std::fs::write(&path, begin).unwrap();
+            File::options().write(true).open(&path).unwrap().set_len(200 << 30).unwrap();
+            let message = crate::data::read_table(&path, None).unwrap_err().to_string();
+            assert!(message.contains("longer than 16 MiB"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_column_whose_name_would_break_a_line_is_left_out_unless_it_is_named() {
+        let content = "x,\"t\nerror: forged\"\n1,2\n3,4\n";
+        assert_eq!(table(content, None).unwrap().names(), ["x"]);
+        assert_eq!(table(content, Some(&["t\nerror: forged"])).unwrap().columns(), [vec![2.0, 4.0]]);
     }
 
     #[test]
