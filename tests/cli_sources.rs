@@ -150,7 +150,8 @@ fn columns_that_are_left_out_are_told_by_check_and_by_the_run() {
 #[test]
 fn a_source_whose_path_leads_elsewhere_while_its_stage_runs_is_not_read_under_the_key_of_the_other() {
     let folder = Folder::new();
-    let events = |factor: u32| "x\n".to_owned() + &(1..=50).map(|i| format!("{}\n", i * factor)).collect::<String>();
+    let events =
+        |factor: u32| "x\n".to_owned() + &(1..=50).map(|i| (i * factor).to_string()).collect::<Vec<_>>().join("\n");
     for name in ["one", "two"] {
         fs::create_dir(folder.path(name)).unwrap();
         fs::write(folder.path(name).join("events.csv"), events(if name == "one" { 1 } else { 100 })).unwrap();

@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use anyhow::anyhow;
 use pgan_pipe::{
+    credentials::cut_text,
     pack::PackError,
     pipeline::{Pipeline, PipelineError},
     plan::{LockError, PlanError},
@@ -74,7 +75,8 @@ impl Failure {
         }
         match self.error.downcast_ref::<PipelineError>() {
             Some(PipelineError::Invalid(diagnostics)) => say_mistakes(diagnostics),
-            _ => say(&format!("error: {}", chain(&self.error))),
+            // Whatever names an address: a path, an argument, the word of a library.
+            _ => say(&format!("error: {}", cut_text(&chain(&self.error)))),
         }
         ExitCode::from(self.code)
     }
@@ -157,6 +159,7 @@ pub(super) fn of_remote(error: &RemoteError) -> u8 {
         RemoteError::Closed { .. }
         | RemoteError::Trouble { .. }
         | RemoteError::Absent { .. }
+        | RemoteError::Unreadable { .. }
         | RemoteError::Exists { .. } => REMOTE,
         RemoteError::Spoiled { .. } | RemoteError::BadRecord { .. } | RemoteError::CorruptedHere { .. } => CORRUPT,
         RemoteError::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(REMOTE),

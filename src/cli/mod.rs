@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Styles};
-use pgan_pipe::printable::acts;
+use pgan_pipe::{credentials::cut_text, printable::acts};
 
 mod arguments;
 mod cache;
@@ -173,9 +173,11 @@ fn show(error: &clap::Error) -> ExitCode {
     }
     // What is wrong is shown with arguments as they are. If a terminal acted on some of them, it is said again without colours, so that
     // theirs cannot be taken for ours.
+    let text = error.render().to_string();
     let hostile = std::env::args_os().any(|argument| argument.to_string_lossy().contains(acts));
-    match hostile.then(|| parse(command().styles(Styles::plain()))) {
-        Some(Err(plain)) => output::say(plain.render().ansi().to_string().trim_end()),
+    let secret = cut_text(&text) != text;
+    match (hostile || secret).then(|| parse(command().styles(Styles::plain()))) {
+        Some(Err(plain)) => output::say(cut_text(plain.render().ansi().to_string().trim_end()).as_str()),
         // Whoever closed standard error does not listen.
         _ => drop(error.print()),
     }

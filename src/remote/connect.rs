@@ -31,6 +31,9 @@ pub(super) fn connect(settings: &Settings, patience: Patience) -> Result<Client,
     let unusable = |error: object_store::Error| unusable(&settings.address, &error);
     // Fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if !matches!(settings.address.place(), Place::Folder(_)) {
+        environment::check_files()?;
+    }
     match settings.address.place() {
         Place::Folder(folder) => {
             let (reason, advice) = match fs::metadata(folder) {

@@ -1,7 +1,13 @@
 //! Settings of the services' own, from the environment and from files. Each is checked before the client has it, for the client takes it
 //! for granted and panics. What is refused is named by where it comes from, and its value is not repeated.
 
-use std::{env, ffi::OsString, str::FromStr};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use url::Url;
 
@@ -122,6 +128,34 @@ pub(super) fn settings<K: FromStr + Copy>(
         Some(read.map(|value| (key, value)))
     };
     variables.into_iter().filter_map(setting).collect()
+}
+
+/// Variables that name a file which a client reads when it needs it.
+const FILES: [&str; 7] = [
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "SSL_CERT_FILE",
+];
+
+/// The file that Google's own tools leave in the home of a user.
+const GOOGLE_DEFAULT: &str = ".config/gcloud/application_default_credentials.json";
+
+/// Refuses files of credentials and certificates that are none: a client would wait for a pipe without end.
+pub(super) fn check_files() -> Result<(), RemoteError> {
+    let named = FILES.into_iter().filter_map(|name| Some((name.to_owned(), PathBuf::from(env::var_os(name)?))));
+    let default = env::var_os("HOME").map(|home| Path::new(&home).join(GOOGLE_DEFAULT));
+    let default = default.map(|path| (path.display().to_string(), path));
+    for (setting, path) in named.chain(default) {
+        let is_file = |metadata: fs::Metadata| metadata.is_file() || path == Path::new("/dev/null");
+        if !fs::metadata(&path).map_or(true, is_file) {
+            return Err(RemoteError::Setting { setting, fault: "is no regular file".to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn read(name: &str, value: OsString, form: Form) -> Option<Result<String, RemoteError>> {

@@ -79,6 +79,16 @@ pub enum RemoteError {
         /// Whether it may go better another time.
         passing: bool,
     },
+    /// One file of a folder cannot be read.
+    #[error(
+        "cannot read {what}: {reason}; ask its owner to let you read it, or to mend it by `pgan-pipe cache push FILE --overwrite`"
+    )]
+    Unreadable {
+        /// The file.
+        what: String,
+        /// The system's reason.
+        reason: String,
+    },
     /// There is no such thing.
     #[error("{what} is not there")]
     Absent {
@@ -162,6 +172,10 @@ impl RemoteError {
         let (reason, advice, passing) = match error {
             E::NotFound { .. } => return Self::Absent { what },
             E::AlreadyExists { .. } | E::Precondition { .. } => return Self::Exists { what },
+            // In a folder each file has an owner and a disk of its own: another can be read all the same.
+            error if action == "read" && is_file_in_folder(address, path) => {
+                return Self::Unreadable { what, reason: root_cause(error) };
+            }
             E::PermissionDenied { .. } if action == "write" => {
                 return Self::Closed { what, reason: "the credentials do not allow it".to_owned() };
             }
@@ -240,13 +254,18 @@ impl RemoteError {
 
     /// Whether it is the remote as a whole that is of no use, and not one result.
     pub(crate) fn is_of_remote(&self) -> bool {
-        !self.is_corruption() && !matches!(self, Self::Absent { .. } | Self::Store(_))
+        !self.is_corruption() && !matches!(self, Self::Absent { .. } | Self::Unreadable { .. } | Self::Store(_))
     }
 
     /// Whether something is not as it was stored, there or here.
     pub fn is_corruption(&self) -> bool {
         matches!(self, Self::Spoiled { .. } | Self::BadRecord { .. } | Self::CorruptedHere { .. })
     }
+}
+
+/// Says whether something of this name can be seen in a remote that is a folder.
+fn is_file_in_folder(address: &Address, path: &Path) -> bool {
+    matches!(address.place(), Place::Folder(folder) if folder.join(path.as_ref()).symlink_metadata().is_ok())
 }
 
 fn describe(address: &Address, path: &Path) -> String {

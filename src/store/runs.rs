@@ -151,7 +151,7 @@ impl Store {
 
     /// A run that is planning.
     pub(super) fn planning_run(&self) -> Holder {
-        let alive = self.log_files().into_iter().rev().filter_map(|path| {
+        let mut alive = self.log_files().into_iter().rev().filter_map(|path| {
             let file = files::open(&path).ok()?;
             if is_alive(&file) { read_text(file) } else { None }
         });
@@ -161,7 +161,7 @@ impl Store {
             let pid = u32::try_from(head["process"].as_u64()?).ok().filter(|_| !planned)?;
             Some(Holder { pid, host: head["host"].as_str()?.to_owned() })
         };
-        alive.filter_map(head).next().unwrap_or_else(Holder::unknown)
+        alive.find_map(head).unwrap_or_else(Holder::unknown)
     }
 
     /// The logs of all runs, the oldest first.

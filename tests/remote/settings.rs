@@ -170,6 +170,43 @@ fn a_run_goes_on_without_a_remote_whose_settings_are_of_no_use_and_says_so_once(
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_file_of_credentials_is_refused_and_not_waited_for() {
+    let folder = checkout();
+    let pipe = folder.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    for (remote, base, name) in [
+        ("gs://bucket", GCS, "GOOGLE_SERVICE_ACCOUNT"),
+        ("gs://bucket", GCS, "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("s3://bucket", S3_ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        ("az://container", AZURE, "AZURE_FEDERATED_TOKEN_FILE"),
+        ("https://127.0.0.1:1/x", &[], "SSL_CERT_FILE"),
+    ] {
+        let variables = [base, &[(name, pipe)][..]].concat();
+        let (code, told) = said(&folder, &["plan", "pipeline.yaml", "--remote", remote], &variables);
+        assert!(told.contains(name) && told.contains("is no regular file"), "{name}: {code:?} {told}");
+    }
+}
+
+#[test]
+fn a_file_of_a_folder_that_cannot_be_read_costs_its_stage_alone() {
+    let folder = checkout();
+    folder.print(&["run", "pipeline.yaml", "-q", "--cache", "shared"]);
+    let show = folder.print(&["show", "pipeline.yaml", "--json", "--cache", "shared"]);
+    let first: serde_json::Value = serde_json::from_str(show.lines().next().unwrap()).unwrap();
+    let key = first["key"].as_str().unwrap();
+    let record = folder.path("shared/v1/records").join(&key[..2]).join(format!("{key}.json"));
+    fs::remove_file(&record).unwrap();
+    std::os::unix::fs::symlink(&record, &record).unwrap();
+    let told = error(&folder, 0, &["run", "pipeline.yaml", "--remote", "shared", "--cache", "new"]);
+    assert!(told.contains("events: its result cannot be pulled and is made here: cannot read"), "{told}");
+    assert!(!told.contains("goes on without the remote"), "{told}");
+    let listed = folder.print(&["cache", "runs", "--json", "--cache", "new"]);
+    let run: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(run["ran"], 1, "the rest came from the remote: {run}");
+}
+
+#[test]
 fn a_folder_that_takes_nothing_is_told_once_and_still_read() {
     // Not even the superuser makes a folder there.
     let closed = "/sys/kernel";
@@ -200,6 +237,11 @@ fn what_looks_like_an_address_is_no_folder_and_no_secret_is_kept() {
         assert!(!told.contains("hush"), "{told}");
     }
     assert!(!error(&folder, 2, &["check", "pipeline.yaml", "https://me:hush@host"]).contains("hush"));
+    for option in ["--device", "--memory", "--force"] {
+        let told = error(&folder, 2, &["run", "pipeline.yaml", option, "https://me:hush@host/x?sig=hush"]);
+        assert!(!told.contains("hush"), "{option}: {told}");
+    }
+    assert!(!error(&folder, 2, &["run", "https://me:hush@host/x"]).contains("hush"));
     // A folder of such a name is one, and what is kept of the command line is the address without the secret.
     fs::create_dir_all(folder.path("https:/me:hush@host/x")).unwrap();
     folder.print(&["run", "pipeline.yaml", "--remote", "./https:/me:hush@host/x", "-q"]);

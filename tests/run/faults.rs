@@ -219,7 +219,7 @@ fn an_object_that_cannot_be_read_is_made_again() {
     let object = bench.store.object(bench.record(YAML, "base").outputs["model.json"].digest);
     let in_its_place: [&dyn Fn(); 3] =
         [&|| fs::create_dir(&object).unwrap(), &|| std::os::unix::fs::symlink(&object, &object).unwrap(), &|| {
-            assert!(Command::new("mkfifo").arg(&object).status().unwrap().success())
+            assert!(Command::new("mkfifo").arg(&object).status().unwrap().success());
         }];
     for put in in_its_place {
         fs::remove_file(&object).unwrap();

@@ -203,7 +203,7 @@ fn a_collection_beside_runs_takes_nothing_that_they_need() {
                 let store = &store;
                 scope.spawn(move || {
                     for round in 0..40_u64 {
-                        let mut log = begin_run(&store);
+                        let mut log = begin_run(store);
                         let steps = run * 1000 + round;
                         log.write(&json!({ "key": key(steps) }));
                         log.needs(&BTreeMap::new());
