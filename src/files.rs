@@ -41,9 +41,13 @@ pub fn pin(path: &Path) -> io::Result<Metadata> {
 
 /// Opens a file whose [`metadata`] can be had.
 pub fn open(path: &Path) -> io::Result<File> {
-    if let Some(file) = PINNED.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
+    if let Some(pinned) = PINNED.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
         // Anew, for each reader has a place of its own in it.
-        return File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        match File::open(format!("/proc/self/fd/{}", pinned.as_raw_fd())) {
+            // A system without /proc: the executor notices if the path leads elsewhere in the end.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
     }
     metadata(path)?;
     // Something else may have taken its place.
