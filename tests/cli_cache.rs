@@ -125,15 +125,18 @@ fn a_run_from_elsewhere_says_where_its_cache_is_and_that_one_lies_beside_the_pip
 
     std::fs::rename(folder.path("elsewhere/cache"), folder.path("study/cache")).unwrap();
     let warning = format!(
-        "warning: {kept} is a new cache, and another one lies beside the pipeline: `--cache ../study/cache` uses that\n"
+        "warning: there is no cache in {kept}, and one lies beside the pipeline: `--cache ../study/cache` uses that\n"
     );
-    for verb in [&["plan"][..], &["status"], &["run", "--dry-run"], &["run", "-q"]] {
+    for verb in [&["plan"][..], &["status"], &["run", "--dry-run"], &["run", "-q"], &["pack"]] {
         std::fs::remove_dir_all(folder.path("elsewhere")).unwrap();
         std::fs::create_dir(folder.path("elsewhere")).unwrap();
         let told = told_elsewhere(&folder, &[verb, &["../study/p.yaml"]].concat());
         assert_eq!(told.matches(&warning).count(), 1, "{told}");
     }
-    std::fs::remove_dir_all(folder.path("elsewhere/cache")).unwrap();
+    let tag = folder.command(&["cache", "tag", "v1", "../study/p.yaml"]).current_dir(folder.path("elsewhere")).output();
+    let tag = tag.unwrap();
+    assert_eq!(tag.status.code(), Some(1), "nothing is tagged there");
+    assert!(String::from_utf8_lossy(&tag.stderr).contains(&warning), "{tag:?}");
     // From its own folder, by whatever path, there is one cache.
     std::fs::remove_dir_all(folder.path("study/cache")).unwrap();
     for pipeline in ["p.yaml", "../study/p.yaml", "./p.yaml"] {

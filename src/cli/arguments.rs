@@ -78,6 +78,12 @@ impl CacheArgs {
         Store::at(self.folder())
     }
 
+    /// The store in which a pipeline's results are looked for; warns if it is not there and another lies beside the pipeline.
+    pub(super) fn store_of(&self, pipeline: &Path) -> Store {
+        self.announce(pipeline, true);
+        self.store()
+    }
+
     /// Says where results are kept that begin a new cache, and that there is one beside the pipeline, if nobody named another.
     pub(super) fn announce(&self, pipeline: &Path, quiet: bool) {
         let folder = self.folder();
@@ -91,7 +97,7 @@ impl CacheArgs {
         if self.cache.is_none() && Store::at(&beside).root().is_dir() && is_another() {
             let beside = quote(&beside.display().to_string());
             say(&format!(
-                "warning: {whole} is a new cache, and another one lies beside the pipeline: `--cache {beside}` uses that"
+                "warning: there is no cache in {whole}, and one lies beside the pipeline: `--cache {beside}` uses that"
             ));
         } else if !quiet {
             say(&format!("a new cache: results are kept in {whole}"));

@@ -134,7 +134,7 @@ impl Export {
         };
         self.check_options()?;
         self.check_output(output)?;
-        let trained = Trained::find(&self.pipeline, stage, &self.cache.store(), "exported")?;
+        let trained = Trained::find(&self.pipeline, stage, &self.cache.store_of(&self.pipeline.file), "exported")?;
         let model = StoredModel::load(&trained.artifact).map_err(|error| Failure::new(STAGE, error))?;
         let origin = Origin { pipeline: trained.pipeline, stage: trained.stage, key: trained.key };
         let exported = match self.format {
@@ -156,7 +156,7 @@ impl Export {
             let message = format!("say where to write: pgan-pipe export {file} --format tensorboard -o tensorboard");
             return Err(Failure::message(INVALID, message));
         };
-        track::tensorboard(&self.pipeline, &self.stages, &self.cache.store(), folder)
+        track::tensorboard(&self.pipeline, &self.stages, &self.cache.store_of(&self.pipeline.file), folder)
     }
 
     fn mlflow(&self) -> Outcome {
@@ -168,7 +168,7 @@ impl Export {
             let message = "say which MLflow server: `--tracking-uri http://127.0.0.1:5000`, or MLFLOW_TRACKING_URI";
             return Err(Failure::message(INVALID, message));
         };
-        track::mlflow(&self.pipeline, &self.stages, &self.cache.store(), address)
+        track::mlflow(&self.pipeline, &self.stages, &self.cache.store_of(&self.pipeline.file), address)
     }
 
     /// Refuses options that belong to a Snakefile.

@@ -59,7 +59,7 @@ impl Pack {
     pub(super) fn run(&self) -> Outcome {
         leave_nothing_unfinished()?;
         let pipeline = self.pipeline.load()?;
-        let store = self.cache.store();
+        let store = self.cache.store_of(&self.pipeline.file);
         let plan =
             Plan::make(&pipeline, &store, &self.targets, &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
         let mut without = Vec::new();

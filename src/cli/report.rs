@@ -59,7 +59,7 @@ impl Report {
     pub(super) fn run(&self) -> Outcome {
         leave_nothing_unfinished()?;
         let pipeline = self.pipeline.load()?;
-        let store = self.cache.store();
+        let store = self.cache.store_of(&self.pipeline.file);
         let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
         let run = store.logged_runs().into_iter().find(|run| run.pipeline == pipeline.name);
         let page = Page { pipeline: &pipeline, plan: &plan, store: &store, run: run.as_ref() };

@@ -77,7 +77,7 @@ impl Sample {
             let message = format!("`--draws` holds everything in memory: ask for at most {MOST_RECORDED} events");
             return Err(Failure::message(INVALID, message));
         }
-        let trained = Trained::find(&self.pipeline, &self.stage, &self.cache.store(), "sampled")?;
+        let trained = Trained::find(&self.pipeline, &self.stage, &self.cache.store_of(&self.pipeline.file), "sampled")?;
         let model = Model::load(&trained.artifact, self.device).map_err(|error| Failure::new(STAGE, error))?;
 
         self.check_conditions(&model)?;

@@ -44,7 +44,7 @@ impl Show {
     pub(super) fn run(&self) -> Outcome {
         let pipeline = self.pipeline.load()?;
         let targets: Vec<String> = self.stage.iter().cloned().collect();
-        let plan = Plan::make(&pipeline, &self.cache.store(), &targets, &[])
+        let plan = Plan::make(&pipeline, &self.cache.store_of(&self.pipeline.file), &targets, &[])
             .map_err(|error| Failure::of_plan(&pipeline, error))?;
         let wanted = self.stage.as_ref().map(|name| pipeline.select(name));
         let asked = |stage: &&PlannedStage| wanted.as_ref().is_none_or(|wanted| wanted.contains(&stage.index));

@@ -41,7 +41,7 @@ impl Get {
     pub(super) fn run(&self) -> Outcome {
         leave_nothing_unfinished()?;
         let pipeline = self.pipeline.load()?;
-        let store = self.cache.store();
+        let store = self.cache.store_of(&self.pipeline.file);
         let plan = Plan::make(&pipeline, &store, std::slice::from_ref(&self.stage), &[])
             .map_err(|error| Failure::of_plan(&pipeline, error))?;
         let wanted = one_stage(&pipeline, &self.stage)?;

@@ -190,7 +190,7 @@ impl Share {
         };
         let remote = Remote::new(settings, Patience::PUSH_OR_PULL);
         let stop = stop_on(&[SIGINT, SIGTERM])?;
-        Ok(Session { pipeline, store: self.cache.store(), remote, stop })
+        Ok(Session { pipeline, store: self.cache.store_of(&self.pipeline.file), remote, stop })
     }
 
     fn transfer(&self, verb: &'static str) -> Transfer {

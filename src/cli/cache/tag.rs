@@ -59,8 +59,13 @@ impl Tag {
         }
     }
 
+    /// Says whether it gives a name.
+    pub(super) fn is_new(&self) -> bool {
+        self.name.is_some()
+    }
+
     fn set(&self, name: &str, file: &Path) -> Outcome {
-        let store = self.options.cache.store();
+        let store = self.options.cache.store_of(file);
         let pipeline = Pipeline::load(file, &self.set)?;
         let plan = Plan::make(&pipeline, &store, &[], &[]).map_err(|error| Failure::of_plan(&pipeline, error))?;
         let (mut keys, mut missing) = (BTreeSet::new(), Vec::new());
