@@ -1,4 +1,5 @@
-//! Durable files: written to `tmp`, synced, renamed, and the folder synced after them.
+//! Files that the store owns: opened without following links or waiting, and written durably, to `tmp`, synced, renamed, and the folder synced
+//! after them.
 //!
 //! A file system may lack a feature. Where durability alone suffers (a folder cannot be synced, a mode cannot be set), the store goes on; where
 //! a rename cannot cross to another disk, the file is copied.
