@@ -60,10 +60,12 @@ pub(super) enum Message {
     Notice {
         message: String,
     },
-    /// The stage is done; these are the files that it declares.
+    /// The stage is done; these are the files that it declares. A worker of another hand may leave that out: then it declares all that lies in
+    /// the folder of this attempt.
     Finished {
         metrics: Metrics,
-        files: Vec<String>,
+        #[serde(default)]
+        files: Option<Vec<String>>,
     },
     Failed {
         message: String,

@@ -131,7 +131,7 @@ struct Running<'a> {
 enum Worked {
     Finished {
         metrics: Metrics,
-        files: Vec<String>,
+        files: Option<Vec<String>>,
         notices: Vec<String>,
     },
     Failed(String),
@@ -198,7 +198,7 @@ impl Running<'_> {
         let outcome = Outcome {
             material: self.task.material.clone(),
             produces: self.declared.stage.produces(),
-            files,
+            files: files.map_or_else(|| slot.files(), Ok)?,
             metrics,
             notices,
             provenance: self.provenance(started, seconds),

@@ -99,7 +99,7 @@ fn perform(line: &str, mut voice: Voice<impl Write>) -> WorkerEnd {
     });
     match done {
         Ok((metrics, files)) => {
-            voice.say(&Message::Finished { metrics, files });
+            voice.say(&Message::Finished { metrics, files: Some(files) });
             WorkerEnd::Finished
         }
         Err((message, kind)) => {

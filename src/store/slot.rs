@@ -269,6 +269,16 @@ impl Slot {
         self.out.path()
     }
 
+    /// The names of all files in that folder.
+    pub fn files(&self) -> Result<Vec<String>, StoreError> {
+        let name = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+            let reason = "its name is not UTF-8".to_owned();
+            name.ok_or_else(|| StoreError::NotStorable { path: path.clone(), reason })
+        };
+        inventory::children(self.out())?.iter().map(name).collect()
+    }
+
     /// Begins another attempt, in an empty folder.
     pub fn begin_anew(&mut self) -> Result<(), StoreError> {
         self.out = self.store.new_out(self.key)?;

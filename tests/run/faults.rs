@@ -87,6 +87,14 @@ fn files_that_the_worker_does_not_declare_are_not_stored() {
 }
 
 #[test]
+fn a_worker_that_declares_nothing_leaves_all_that_lies_in_its_folder() {
+    let bench =
+        Bench::new(r#"echo x > "$out/one"; echo y > "$out/two"; echo '{"says":"finished","metrics":{}}'; exit 0"#);
+    assert_eq!(bench.run(YAML).0.ran.len(), 5);
+    assert_eq!(bench.record(YAML, "base").outputs.keys().collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[test]
 fn a_stage_that_declares_what_is_no_file_fails_alone() {
     let bench = Bench::new(&format!(
         r#"[ "$kind" = freeze ] && {{ mkdir "$out/model.json"; echo '{{"says":"finished","metrics":{{}},"files":["model.json"]}}'; exit 0; }}; {HONEST}"#
