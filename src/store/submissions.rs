@@ -126,7 +126,7 @@ impl Store {
         let path = folder.join("lock");
         let mut file = files::open_lock(&path).map_err(StoreError::io("lock", &path))?;
         let held = holder::wait(&mut file, Hold::Alone, &Holder::named_in, waiting);
-        Ok(held.is_ok().then_some(file))
+        Ok(matches!(held, Ok(true)).then_some(file))
     }
 
     /// A name for a submission that no other has, with its folder.
